@@ -1,0 +1,70 @@
+"""What the verbs share: tables, progress, options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+console = Console(stderr=True)
+"""People read stderr; stdout carries results, so that a script can read them."""
+
+TASKS = ('reach', 'push', 'pick_place')
+
+
+@contextmanager
+def progress(text: str, total: int) -> Iterator[Any]:
+    """A progress bar; yields `advance(note='')`."""
+    columns = (
+        TextColumn('{task.description:<34}'),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn('{task.fields[note]}'),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(text, total=total, note='')
+
+        def advance(note: str = '', completed: int | None = None) -> None:
+            if completed is None:
+                bar.update(task, advance=1, note=note)
+            else:
+                bar.update(task, completed=completed, note=note)
+
+        yield advance
+
+
+def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table to stdout."""
+    table = Table(title=title, title_justify='left')
+    for name in header:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(file=sys.stdout).print(table)
+
+
+def print_json(document: Any) -> None:
+    """Prints a result for scripts: one JSON object on stdout."""
+    print(json.dumps(document, sort_keys=True))
+
+
+def add_task_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which simulated task, and through which contract."""
+    parser.add_argument('--task', choices=TASKS, default='pick_place', help='simulated task')
+    parser.add_argument(
+        '--contract', default=None, help='contract file, or the name of one of the own contracts'
+    )
+
+
+def contract_of(options: argparse.Namespace) -> str:
+    """The contract that was asked for, else the task's usual one."""
+    usual = 'panda_reach' if options.task == 'reach' else 'panda_twist'
+    return str(options.contract or usual)

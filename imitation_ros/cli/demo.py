@@ -1,0 +1,271 @@
+"""`demo`: the whole loop on the simulated arm, in a few minutes, and a report of what happened.
+
+A scripted expert teleoperates the arm over topics while the recorder records; a policy is cloned
+from the recording; its node drives the arm over the same topics; and what it reaches is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, field
+import json
+from pathlib import Path
+import shutil
+import time
+from typing import Any
+
+from imitation_ros.cli._console import (
+    add_task_arguments,
+    console,
+    contract_of,
+    print_table,
+    progress,
+)
+from imitation_ros.cli.evaluate import evaluate_over_topics, TEST_SEEDS
+from imitation_ros.cli.record import record_expert
+from imitation_ros.cli.train import loss_note
+from imitation_ros.errors import ImitationError
+
+MARK = '.imitation_ros_demo'
+"""A file in a demo's folder: only a folder that holds it is cleared for the next demo."""
+SEEDS_A_RUN = 1000
+FILM_EPISODES = 3
+FILM_SIZE = (320, 240)
+
+
+@dataclass
+class Demo:
+    """One run: its settings, and what the stages so far have found out.
+
+    Attributes:
+        task: simulated task.
+        contract: name or path.
+        seed: of the run; the same seed repeats it.
+        episodes: demonstrations.
+        rollouts: over topics, of the cloned policy.
+        out: folder of everything.
+        summary: what `summary.json` will hold, a key a stage.
+        sections: of the report, in order.
+    """
+
+    task: str
+    contract: str
+    seed: int
+    episodes: int
+    rollouts: int
+    out: Path
+    summary: dict[str, Any] = field(default_factory=dict)
+    sections: list[Any] = field(default_factory=list)
+
+    @property
+    def demonstration_seed(self) -> int:
+        """Of the first demonstrated scene."""
+        return self.seed * SEEDS_A_RUN
+
+    @property
+    def test_seeds(self) -> range:
+        """Of the scenes that nobody has trained on."""
+        first = TEST_SEEDS + self.seed * SEEDS_A_RUN
+        return range(first, first + self.rollouts)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    add_task_arguments(parser)
+    parser.add_argument('--out', type=Path, default=Path('out/demo'), help='folder of the results')
+    parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the demo')
+    parser.add_argument('--episodes', type=int, default=50, help='demonstrations to record')
+    parser.add_argument('--rollouts', type=int, default=25, help='roll-outs over topics')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Runs all stages and writes the report."""
+    if options.episodes < 2 or options.rollouts < 1 or options.seed < 0:
+        raise ImitationError('valid: --episodes of at least 2, --rollouts of 1, --seed of 0')
+    started = time.monotonic()
+    demo = Demo(
+        options.task,
+        contract_of(options),
+        options.seed,
+        options.episodes,
+        options.rollouts,
+        _cleared(options.out),
+    )
+    demonstrate(demo)
+    clone(demo)
+    write_results(demo, time.monotonic() - started)
+    return 0
+
+
+def demonstrate(demo: Demo) -> None:
+    """The expert drives over topics, the recorder records."""
+    from imitation_ros.episodes.inspect import inspect_episode
+    from imitation_ros.learning.evaluation import Evaluation
+    from imitation_ros.report.page import Section, Table
+
+    with progress('1/4 demonstrations over topics', demo.episodes) as advance:
+        results = record_expert(
+            demo.task, demo.contract, demo.out / 'demonstrations', demo.episodes,
+            demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record',
+        )  # fmt: skip
+    expert = Evaluation(
+        tuple(result.seed for result in results),
+        tuple(result.success for result in results),
+        tuple(result.ticks for result in results),
+    )
+    demo.summary['expert'] = {'success': expert.success, 'episodes': len(results)}
+    first = inspect_episode(results[0].path)
+    rows = [(topic.name, topic.type, topic.messages) for topic in first.topics]
+    demo.sections.append(
+        Section(
+            'What was recorded',
+            f'A scripted expert teleoperated the arm {len(results)} times over ROS 2 topics; '
+            f'{sum(expert.successes)} tries succeeded. Each is a rosbag2 folder with every '
+            'message as it was sent. The first one holds:',
+            Table(('topic', 'type', 'messages'), rows),
+        )
+    )
+
+
+def clone(demo: Demo) -> None:
+    """Learns from the recording, drives over topics, and measures."""
+    from imitation_ros.episodes.training_set import TrainingSet
+    from imitation_ros.frames.contract import load_contract
+    from imitation_ros.learning.bc import BCConfig, train_bc
+    from imitation_ros.learning.evaluation import evaluate, EXPERT
+    from imitation_ros.report import plots
+    from imitation_ros.report.page import Picture, Section
+
+    contract = load_contract(demo.contract)
+    demonstrations = TrainingSet.from_folder(demo.out / 'demonstrations', contract)
+    amounts = sorted({max(2, demo.episodes // 10), max(2, demo.episodes // 3), demo.episodes})
+    config, curve, policy, record = BCConfig(), {}, None, None
+    seeds = range(demo.test_seeds.stop, demo.test_seeds.stop + 40)
+    for amount in amounts:
+        folder = demo.out / f'checkpoints/bc_{amount}'
+        with progress(f'2/4 cloning {amount} demonstrations', config.epochs) as advance:
+            policy, record = train_bc(
+                demonstrations.subset(range(amount)), config, demo.seed, folder,
+                lambda epoch, train, held_out: advance(loss_note(train, held_out)),
+            )  # fmt: skip
+        with progress('    its success, in process', len(seeds)) as advance:
+            curve[amount] = evaluate(
+                demo.task, demo.contract, folder, seeds,
+                progress=lambda done: advance(completed=done),
+            )  # fmt: skip
+    with console.status('the expert on the same scenes'):
+        expert = evaluate(demo.task, demo.contract, EXPERT, seeds)
+    with progress('3/4 the policy drives over topics', demo.rollouts) as advance:
+        cloned = evaluate_over_topics(
+            demo.task, demo.contract, folder, demo.test_seeds, advance, demo.out / 'logs/deploy'
+        )
+    frames = sum(len(demonstrations[index]) for index in range(len(demonstrations)))
+    demo.summary['bc'] = {
+        'success': cloned.success, 'episodes': len(cloned.seeds), 'labels': frames
+    }  # fmt: skip
+    plots_folder = demo.out / 'plots'
+    loss = plots.plot_losses(
+        plots_folder / 'loss.png', record.train_loss, record.validation_loss, record.best_epoch - 1
+    )
+    success = plots.plot_success(plots_folder / 'success.png', {'cloned policy': curve}, expert)
+    shift = _measure_shift(demo, policy, contract)
+    film = _film(demo, policy, contract)
+    low, high = cloned.interval
+    demo.sections += [
+        Section(
+            'What was learned',
+            f'A neural network was fitted to the {frames} demonstrated frames: given what the '
+            'policy observes, do what the expert did. Over topics the cloned policy succeeded in '
+            f'{sum(cloned.successes)} of {len(cloned.seeds)} new scenes '
+            f'({low:.0%} to {high:.0%} with 95 % confidence).',
+            figures=[Picture(film, 'The cloned policy in new scenes.')],
+        ),
+        Section(
+            'How it learned',
+            'The loss on episodes that were held out says when to stop. More demonstrations cover '
+            'more of the states that the policy meets.',
+            figures=[
+                Picture(loss, 'Negative log likelihood of the demonstrated actions.'),
+                Picture(success, f'Success in {len(seeds)} new scenes, with 95 % intervals.'),
+            ],
+        ),
+        Section(
+            'Why cloning is not enough',
+            'On its own, the policy comes to states that no demonstration shows, and errs more '
+            'there: the covariate shift. DAgger asks the expert for labels in just those states.',
+            figures=[Picture(shift, 'In units of half the action range; a wrong class counts 1.')],
+        ),
+    ]
+
+
+def write_results(demo: Demo, seconds: float) -> None:
+    """`summary.json`, `report.html` and a table."""
+    from imitation_ros.report.page import write_page
+
+    (demo.out / 'summary.json').write_text(json.dumps(demo.summary, indent=1) + '\n')
+    expert, cloned = demo.summary['expert'], demo.summary['bc']
+    lead = (
+        f'Task {demo.task}: the expert succeeds in {expert["success"]:.0%} of its tries, the '
+        f'policy cloned from {demo.episodes} demonstrations in {cloned["success"]:.0%}. '
+        f'It took {seconds:.0f} s.'
+    )
+    write_page(demo.out / 'report.html', 'An arm learns from demonstrations', lead, demo.sections)
+    rows = [
+        ('expert', f'{expert["success"]:.1%}', expert['episodes'], ''),
+        ('cloned policy', f'{cloned["success"]:.1%}', cloned['episodes'], cloned['labels']),
+    ]
+    print_table(f'{demo.task}, over topics', ('who', 'success', 'episodes', 'labels'), rows)
+    print(f'{demo.out / "report.html"} shows what happened, in {seconds:.0f} s')
+
+
+def _measure_shift(demo: Demo, policy: Any, contract: Any) -> Path:
+    from imitation_ros.learning.covariate_shift import on_demonstrations, on_own_states
+    from imitation_ros.report.plots import plot_covariate_shift
+    from imitation_ros.sim.env import ArmEnv
+    from imitation_ros.sim.experts import make_expert
+    from imitation_ros.sim.rollout import roll_out
+
+    with console.status('4/4 measuring the covariate shift'):
+        env, expert = ArmEnv(demo.task, contract), make_expert(demo.task, contract)
+        first = demo.test_seeds.stop + 100
+        own, _ = on_own_states(policy, expert, env, range(first, first + 20))
+        held_out = [roll_out(env, expert, seed).to_episode() for seed in range(first, first + 20)]
+        shown = on_demonstrations(policy, held_out, contract.action_specs)
+        env.close()
+        distances = {'its own states': own, 'held-out demonstrations': shown}
+        return plot_covariate_shift(demo.out / 'plots/shift.png', distances, contract.rate_hz)
+
+
+def _film(demo: Demo, policy: Any, contract: Any) -> Path:
+    """The policy in its first test scenes, as a GIF."""
+    from imitation_ros.report.film import add_caption, write_film
+    from imitation_ros.sim.env import ArmEnv
+
+    pictures = []
+    with progress('4/4 the film', FILM_EPISODES) as advance:
+        env = ArmEnv(demo.task, contract)
+        for seed in demo.test_seeds[:FILM_EPISODES]:
+            env.reset(seed=seed)
+            policy.reset()
+            scene, ended = [], False
+            while not ended:
+                if len(scene) * 2 <= env.simulator.ticks:  # every other tick: 10 Hz
+                    scene.append(env.simulator.render(*FILM_SIZE))
+                _, _, terminated, truncated, info = env.step(policy.act(env.frame()))
+                ended = terminated or truncated
+            text = f'scene {seed}: {"success" if info["success"] else "failure"}'
+            pictures += [add_caption(picture, text) for picture in scene]
+            advance(text)
+        env.close()
+    return write_film(demo.out / 'film', pictures, contract.rate_hz / 2)[0]
+
+
+def _cleared(out: Path) -> Path:
+    """An empty folder that is marked as ours; what others wrote is never removed."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / MARK).exists():
+            raise ImitationError(f'{out} is not empty and not of an earlier demo; valid: another')
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MARK).touch()
+    return out

@@ -1,0 +1,71 @@
+"""`evaluate`: how often a policy succeeds, with a confidence interval."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from imitation_ros.cli._console import (
+    add_task_arguments,
+    contract_of,
+    print_json,
+    print_table,
+    progress,
+)
+
+TEST_SEEDS = 1_000_000
+"""Where the seeds of test scenes start; demonstrations are recorded far below."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    parser.add_argument('source', help="a checkpoint's folder, or 'expert'")
+    add_task_arguments(parser)
+    parser.add_argument('--episodes', type=int, default=100, help='how many scenes')
+    parser.add_argument('--seed', type=int, default=TEST_SEEDS, help='of the first scene')
+    parser.add_argument('--workers', type=int, default=None, help='processes; one a core')
+    parser.add_argument(
+        '--topics', action='store_true', help='through the real nodes, in lockstep'
+    )
+    parser.add_argument('--json', action='store_true', help='one JSON object on stdout')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluates and prints."""
+    from imitation_ros.learning.evaluation import evaluate
+
+    contract = contract_of(options)
+    seeds = range(options.seed, options.seed + options.episodes)
+    with progress('roll-outs', len(seeds)) as advance:
+        if options.topics:
+            result = evaluate_over_topics(options.task, contract, options.source, seeds, advance)
+        else:
+            result = evaluate(
+                options.task, contract, options.source, seeds, options.workers,
+                lambda done: advance(completed=done),
+            )  # fmt: skip
+    if options.json:
+        print_json({'task': options.task, 'source': options.source, **result.to_document()})
+        return 0
+    low, high = result.interval
+    row = (options.source, f'{result.success:.1%}', f'{low:.1%} to {high:.1%}', len(seeds))
+    print_table(options.task, ('policy', 'success', '95 % interval', 'episodes'), [row])
+    return 0
+
+
+def evaluate_over_topics(task, contract, source, seeds, advance, log_dir: Path | None = None):
+    """The same scenes as in process, through sim_arm, supervisor and the source's node."""
+    from imitation_ros.learning.evaluation import Evaluation, EXPERT
+    from imitation_ros.nodes.session import LockstepSession
+
+    name, parameters = 'policy', {'checkpoint': source}
+    if source == EXPERT:
+        name, parameters = 'teleop_expert', {'task': task}
+    with LockstepSession(task, contract, name, parameters, log_dir=log_dir) as session:
+        results = []
+        for seed in seeds:
+            results.append(session.run(seed))
+            advance(f'success {sum(r.success for r in results)} of {len(results)}')
+    return Evaluation(
+        tuple(seeds), tuple(r.success for r in results), tuple(r.ticks for r in results)
+    )

@@ -1,0 +1,211 @@
+"""Episodes as arrays on disk: aligned once, memory-mapped ever after.
+
+One file an episode in the safetensors format (a JSON header, then the arrays), named by the
+content of the bag, the contract and the way of alignment, so that what is found under a name is
+up to date.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+import hashlib
+import json
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+from imitation_ros.episodes.rosbag2 import mcap_files
+from imitation_ros.episodes.statistics import Statistics
+from imitation_ros.errors import EpisodeError
+from imitation_ros.frames.contract import Contract
+from imitation_ros.types import Array, Episode
+import numpy as np
+
+FORMAT_VERSION = 1
+"""Part of every name in the cache; grows when alignment or layout change."""
+MAX_HEADER_BYTES = 1 << 24
+SMALL_BYTES = 1 << 20
+"""Files up to this size are read: a memory map costs a file descriptor."""
+_DTYPES = {'F64': '<f8', 'I64': '<i8', 'I32': '<i4', 'U8': '|u1', 'U16': '<u2'}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+@dataclass(frozen=True)
+class CachedEpisode:
+    """An episode with what a training set asks of it.
+
+    Attributes:
+        episode: its arrays, read-only and memory-mapped where they are large.
+        hash: SHA-256 (hex) over its arrays.
+        statistics: of its vectors.
+    """
+
+    episode: Episode
+    hash: str
+    statistics: Statistics
+
+
+class EpisodeCache:
+    """A folder of aligned episodes.
+
+    Args:
+        folder: made when it is needed.
+        contract: what the frames hold.
+        label: which action is the label; see `load_episode`.
+    """
+
+    def __init__(self, folder: str | Path, contract: Contract, label: str) -> None:
+        self._folder = Path(folder)
+        self._contract = contract
+        document = json.dumps(contract.to_document())
+        self._recipe = f'{FORMAT_VERSION} {label} {document}'
+
+    def get(self, bag: Path, load: Callable[[], Episode]) -> CachedEpisode:
+        """The episode of a bag; `load` is called if it is not in the cache yet.
+
+        Raises:
+            EpisodeError: the bag cannot be read, or the cache not be written.
+        """
+        key = hashlib.sha256(f'{self._bag_hash(bag)} {self._recipe}'.encode()).hexdigest()
+        path = self._folder / f'{bag.name}.{key[:24]}.safetensors'
+        try:
+            return _read(path)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # not there, or damaged: it can be made anew
+        episode = load()
+        if not len(episode):
+            reasons = ', '.join(f'{reason} ({n} ticks)' for reason, n in episode.left_out.items())
+            raise EpisodeError(f'{bag}: no frame can be made: {reasons or "it holds no ticks"}')
+        document = {
+            'hash': episode_hash(episode),
+            'statistics': Statistics.of(episode, self._contract).to_document(),
+            'outcome': episode.outcome,
+            'left_out': dict(episode.left_out),
+            'metadata': dict(episode.metadata),
+        }
+        self._write(path, _blocks(episode, document))
+        return _read(path)
+
+    def _bag_hash(self, bag: Path) -> str:
+        """SHA-256 of a bag's files; remembered while their sizes and times stay the same."""
+        paths = [bag] if bag.suffix == '.mcap' else mcap_files(bag)
+        try:
+            stats = [os.stat(path) for path in paths]
+            seen = [[stat.st_size, stat.st_mtime_ns, stat.st_ino] for stat in stats]
+            note = self._folder / f'{bag.name}.{hash_text(str(bag.absolute()))[:24]}.json'
+            remembered = _read_note(note)
+            if remembered.get('seen') == seen:
+                return str(remembered['sha256'])
+            digest = hashlib.sha256()
+            for path in paths:
+                with open(path, 'rb') as file:
+                    while block := file.read(1 << 20):
+                        digest.update(block)
+        except OSError as error:
+            raise EpisodeError(f'{bag}: {error.strerror}') from None
+        self._write(note, [json.dumps({'seen': seen, 'sha256': digest.hexdigest()}).encode()])
+        return digest.hexdigest()
+
+    def _write(self, path: Path, blocks: Iterable[bytes | memoryview]) -> None:
+        """Under a name of its own first: two trainings may fill one cache."""
+        temporary = path.with_name(f'{path.name}.{os.getpid()}')
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with open(temporary, 'wb') as file:
+                file.writelines(blocks)
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise EpisodeError(f'cache {self._folder}: {error.strerror}') from None
+
+
+def episode_hash(episode: Episode) -> str:
+    """SHA-256 (hex) over the names, types, shapes and values of an episode's arrays."""
+    digest = hashlib.sha256()
+    for name, array in sorted(_arrays(episode).items()):
+        digest.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """SHA-256 (hex) of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _arrays(episode: Episode) -> dict[str, Array]:
+    return {
+        'tick_ns': episode.tick_ns,
+        'segment': episode.segment,
+        **{f'observations/{name}': array for name, array in episode.observations.items()},
+        **{f'actions/{part}': array for part, array in episode.actions.items()},
+    }
+
+
+def _blocks(episode: Episode, document: dict[str, Any]) -> Iterator[bytes | memoryview]:
+    """The file, piece by piece; the widest numbers first, so that all are aligned."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(episode).items()}
+    arrays = dict(sorted(arrays.items(), key=lambda item: -item[1].itemsize))
+    header: dict[str, Any] = {'__metadata__': {'episode': json.dumps(document)}}
+    end = 0
+    for name, array in arrays.items():
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            'dtype': _NAMES[array.dtype.str], 'shape': array.shape, 'data_offsets': [begin, end]
+        }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)
+    yield len(text).to_bytes(8, 'little') + text
+    yield from (array.data for array in arrays.values())
+
+
+def _read_note(path: Path) -> dict[str, Any]:
+    try:
+        note = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _read(path: Path) -> CachedEpisode:
+    """Raises OSError, ValueError, KeyError or TypeError unless the file is whole."""
+    with open(path, 'rb') as file:
+        size = os.fstat(file.fileno()).st_size
+        data: Any = file.read() if size <= SMALL_BYTES else _mapped(file.fileno())
+    start = 8 + int.from_bytes(data[:8], 'little')
+    if start > min(size, MAX_HEADER_BYTES):
+        raise ValueError(f'{path}: damaged')
+    header = json.loads(data[8:start])
+    document = json.loads(header.pop('__metadata__')['episode'])
+    arrays = {name: _array(data, start, entry) for name, entry in header.items()}
+    episode = Episode(
+        arrays['tick_ns'],
+        _under('observations/', arrays),
+        _under('actions/', arrays),
+        arrays['segment'],
+        document['outcome'],
+        document['left_out'],
+        document['metadata'],
+    )
+    statistics = Statistics.from_document(document['statistics'])
+    return CachedEpisode(episode, document['hash'], statistics)
+
+
+def _mapped(descriptor: int) -> mmap.mmap:
+    return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
+
+
+def _array(data: Any, start: int, entry: dict[str, Any]) -> Array:
+    begin, end = entry['data_offsets']
+    dtype = np.dtype(_DTYPES[entry['dtype']])
+    flat = np.frombuffer(data, dtype, (end - begin) // dtype.itemsize, start + begin)
+    array: Array = flat.reshape(entry['shape'])
+    return array
+
+
+def _under(prefix: str, arrays: dict[str, Array]) -> dict[str, Array]:
+    return {
+        name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)
+    }

@@ -1,0 +1,130 @@
+"""Recordings that a crash, a kill or a full disk cut off: found, salvaged and marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+import fcntl
+from pathlib import Path
+import shutil
+
+from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.rosbag2 import mcap_name, write_metadata
+from imitation_ros.episodes.writer import commit, EpisodeWriter, RECORDING
+from imitation_ros.errors import EpisodeError
+
+REPAIRING = '.repairing'
+
+
+@dataclass(frozen=True)
+class Repaired:
+    """What became of a recording that was cut off.
+
+    Attributes:
+        episode: its folder now; None where nothing could be read, and the folder was removed.
+        messages: how many were saved.
+        lost_bytes: of the file that could not be read.
+    """
+
+    episode: Path | None
+    messages: int
+    lost_bytes: int
+
+    def __str__(self) -> str:
+        if self.episode is None:
+            return f'an empty recording was removed ({self.lost_bytes} bytes of it unreadable)'
+        return (
+            f'{self.episode} was cut off: {self.messages} messages saved, '
+            f'{self.lost_bytes} bytes at its end unreadable'
+        )
+
+
+def find_unfinished(dataset: str | Path) -> list[Path]:
+    """The recordings in a dataset folder that were cut off; not those that still go on."""
+    folders = sorted(Path(dataset).glob(f'*{RECORDING}'))
+    return [folder for folder in folders if folder.is_dir() and not _in_use(folder)]
+
+
+def repair_dataset(dataset: str | Path) -> Iterator[Repaired]:
+    """Repairs every recording in a dataset folder that was cut off."""
+    for folder in find_unfinished(dataset):
+        yield repair(folder)
+
+
+def repair(recording: str | Path) -> Repaired:
+    """Makes an episode of a `.recording` folder that was cut off.
+
+    Every message that can be read is kept; the episode is marked `truncated`, its outcome is
+    'unknown', unless the recording had ended and only its last step, the renaming, is missing.
+
+    Raises:
+        EpisodeError: it is still being written, the episode exists already, or the disk refuses.
+    """
+    recording = Path(recording).absolute()
+    if not recording.name.endswith(RECORDING) or not recording.is_dir():
+        raise EpisodeError(f'{recording}: not a {RECORDING} folder')
+    if _in_use(recording):
+        raise EpisodeError(f'{recording} is still being recorded')
+    folder = recording.with_name(recording.name[: -len(RECORDING)])
+    if folder.exists():
+        return _remove_leftover(recording, folder)
+    try:
+        return _finish(recording, folder) or _salvage(recording, folder)
+    except OSError as error:
+        raise EpisodeError(f'{recording}: cannot be repaired: {error.strerror}') from None
+
+
+def _finish(recording: Path, folder: Path) -> Repaired | None:
+    """Takes the last steps for a recording that is whole; None if it is not."""
+    mcap = recording / mcap_name(folder)
+    try:
+        reader = EpisodeReader(mcap)
+        for _ in reader.messages():
+            pass
+    except EpisodeError:
+        return None
+    write_metadata(recording, mcap.name, reader.topics.values(), *reader.span_ns)
+    commit(recording, folder)
+    return Repaired(folder, sum(topic.messages for topic in reader.topics.values()), 0)
+
+
+def _salvage(recording: Path, folder: Path) -> Repaired:
+    reader = EpisodeReader(recording, salvage=True)
+    count = sum(topic.messages for topic in reader.topics.values())
+    if not count and not reader.attachments:
+        shutil.rmtree(recording)
+        return Repaired(None, 0, reader.lost_bytes)
+    shutil.rmtree(folder.with_name(folder.name + REPAIRING), ignore_errors=True)
+    info = replace(reader.info, truncated=True, outcome='unknown')
+    with EpisodeWriter(folder, info=info, suffix=REPAIRING) as writer:
+        for name, content in reader.attachments.items():
+            writer.attach(name, '', content)
+        topics = {name: writer.copy_topic(topic) for name, topic in reader.topics.items()}
+        for topic, data, log_ns, publish_ns, sequence in reader.messages():
+            writer.write(topics[topic], data, log_ns, publish_ns, sequence)
+        writer.stop('unknown', {'repair': f'{reader.lost_bytes} bytes could not be read'})
+    shutil.rmtree(recording)
+    return Repaired(folder, count, reader.lost_bytes)
+
+
+def _remove_leftover(recording: Path, folder: Path) -> Repaired:
+    """The repair itself was cut off, after it had saved everything and before it cleaned up."""
+    saved = EpisodeReader(folder)
+    if (
+        not saved.info.truncated
+        or saved.info.started != EpisodeReader(recording, True).info.started
+    ):
+        raise EpisodeError(f'{folder} exists; {recording} must be moved or renamed')
+    shutil.rmtree(recording)
+    return Repaired(folder, sum(topic.messages for topic in saved.topics.values()), 0)
+
+
+def _in_use(recording: Path) -> bool:
+    """Whether a writer holds the lock of the recording's file."""
+    for path in recording.glob('*.mcap'):
+        with open(path, 'rb') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False

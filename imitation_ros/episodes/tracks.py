@@ -1,0 +1,151 @@
+"""Who said what for which tick: the action streams of a recorded episode."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from imitation_ros.episodes.reader import EpisodeReader, Message
+from imitation_ros.errors import EpisodeError, MessageError
+from imitation_ros.frames.alignment import ClockMap
+from imitation_ros.frames.contract import Contract
+from imitation_ros.frames.status import (
+    action_topic,
+    Pairing,
+    Status,
+    STATUS_TOPICS,
+    STATUS_TYPE,
+    TickAction,
+)
+
+CLOCK_TYPE = 'rosgraph_msgs/msg/Clock'
+
+
+@dataclass
+class Track:
+    """One stream: 'executed', 'teleop' or 'policy'.
+
+    Attributes:
+        statuses: tick → its status, in the order of the recording.
+        logged_ns: tick → when its first status was received.
+    """
+
+    statuses: dict[int, Status] = field(default_factory=dict)
+    logged_ns: dict[int, int] = field(default_factory=dict)
+    _messages: dict[str, dict[int, Any]] = field(default_factory=dict)
+    _times: dict[str, list[int]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self._messages)
+
+    def find(self, part: str, tick_ns: int, within_ns: int) -> Any | None:
+        """The message for a tick: the one computed for it, else the first for the time after.
+
+        Args:
+            part: of the action.
+            tick_ns: the tick.
+            within_ns: how far after the tick it may be; 0 means it must be the tick's own.
+        """
+        messages = self._messages.get(part, {})
+        if tick_ns in messages or not within_ns:
+            return messages.get(tick_ns)
+        times = self._times.setdefault(part, sorted(messages))
+        index = bisect_left(times, tick_ns)
+        if index < len(times) and times[index] < tick_ns + within_ns:
+            return messages[times[index]]
+        return None
+
+    def add(self, tick: TickAction) -> None:
+        """Takes a whole tick; said twice, the later one counts.
+
+        What a device says that nobody holds ('engaged' is false) is no action.
+        """
+        tick_ns = tick.status.tick_ns
+        self.statuses[tick_ns] = tick.status
+        if tick.status.values.get('engaged') == 'false':
+            return
+        for part, message in tick.messages.items():
+            self.add_message(part, tick_ns, message)
+
+    def add_message(self, part: str, time_ns: int, message: Any) -> None:
+        """Takes a message that stands for what was said at `time_ns`."""
+        self._messages.setdefault(part, {})[time_ns] = message
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """All streams of an episode, and its clock.
+
+    Attributes:
+        streams: name → track; those of which the bag holds nothing are empty.
+        clock: wall → ROS time.
+    """
+
+    streams: Mapping[str, Track]
+    clock: ClockMap
+
+
+def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
+    """Reads statuses, actions and clock.
+
+    Messages of a stream that publishes no status (foreign bags) stand for the time at which they
+    were published.
+
+    Raises:
+        EpisodeError: an action topic has another type than the contract says, or a status or
+            clock message cannot be decoded.
+    """
+    clock, streams = read_clock(reader), {name: Track() for name in STATUS_TOPICS}
+    roles = _roles(reader, contract)
+    paired = {stream for stream, part in roles.values() if part is None}
+    pairings = {stream: Pairing() for stream in paired}
+    for message in reader.messages(roles.keys()):
+        stream, part = roles[message.topic]
+        track, decoded = streams[stream], reader.decode(message)
+        if stream not in paired:
+            # Published in (tick, tick + period] is the rule, [tick, tick + period) the search.
+            assert part is not None
+            track.add_message(part, clock.ros_ns(message.publish_time_ns) - 1, decoded)
+            continue
+        if part is None:
+            status = _status(reader, message, decoded)
+            track.logged_ns.setdefault(status.tick_ns, message.log_time_ns)
+            whole = pairings[stream].add_status(message.publish_time_ns, status)
+        else:
+            whole = pairings[stream].add_message(part, message.publish_time_ns, decoded)
+        for tick in whole:
+            track.add(tick)
+    return Tracks(streams, clock)
+
+
+def read_clock(reader: EpisodeReader) -> ClockMap:
+    """Wall → ROS time of an episode, the identity where no simulated clock was recorded."""
+    clock, topic = ClockMap(), reader.find_topic('/clock')
+    if topic and topic.type == CLOCK_TYPE:
+        for message in reader.messages([topic.name]):
+            said = reader.decode(message).clock
+            clock.add(message.publish_time_ns, said.sec * 1_000_000_000 + said.nanosec)
+    return clock
+
+
+def _roles(reader: EpisodeReader, contract: Contract) -> dict[str, tuple[str, str | None]]:
+    """Topic in the bag → its stream and action part; None for the part of a status."""
+    roles: dict[str, tuple[str, str | None]] = {}
+    for stream, status_topic in STATUS_TOPICS.items():
+        topic = reader.find_topic(status_topic)
+        if topic and topic.type == STATUS_TYPE and topic.messages:
+            roles[topic.name] = stream, None
+        for name, part in contract.actions.items():
+            wanted = action_topic(stream, part.topic)
+            if reader.find_topic(wanted):
+                roles[reader.topic(wanted, part.type).name] = stream, name
+    return roles
+
+
+def _status(reader: EpisodeReader, message: Message, decoded: Any) -> Status:
+    try:
+        return Status.decode(decoded)
+    except MessageError as error:
+        raise EpisodeError(f'{reader.path}: {message.topic}: {error}') from None

@@ -1,0 +1,59 @@
+"""The policy's action ⇄ the command messages of a contract."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imitation_ros.errors import MessageError
+from imitation_ros.frames.codecs import (
+    codec_for,
+    JointTrajectoryCodec,
+    MessageFactory,
+    set_stamp,
+)
+from imitation_ros.frames.contract import ActionPart
+from imitation_ros.types import Array
+import numpy as np
+
+
+class ActionCodec:
+    """One action part ⇄ its message."""
+
+    def __init__(self, part: ActionPart) -> None:
+        self._part = part
+        self._codec = codec_for(part.type)
+        self._fields = part.wire_fields
+        self._decode = self._codec.decoder(self._fields)
+        self._values = np.array(part.class_values, float)  # (classes, fields)
+
+    def encode(self, vector: Array, stamp_ns: int, new: MessageFactory) -> Any:
+        """Returns the message that commands `vector`, which must fit the part's spec.
+
+        The stamp is left 0 for JointTrajectory, where it would mean a start time.
+        """
+        part = self._part
+        values = self._values[int(vector[0])] if part.discrete else vector
+        message = self._codec.encode(
+            new,
+            (*self._fields, *part.constants),
+            (*values.tolist(), *part.constants.values()),
+        )
+        if self._codec.stamped:
+            message.header.frame_id = part.frame_id
+            if not isinstance(self._codec, JointTrajectoryCodec):
+                set_stamp(message, stamp_ns)
+        return message
+
+    def decode(self, message: Any) -> Array:
+        """Returns the part's vector; for a discrete part the class nearest to what was sent.
+
+        Raises:
+            MessageError: the message lacks a field, or no class is near to NaN.
+        """
+        vector = self._decode(message)
+        if not self._part.discrete:
+            return vector
+        if not np.isfinite(vector).all():
+            raise MessageError(f'not finite: {vector.tolist()}')
+        nearest: Array = np.square(self._values - vector).sum(1).argmin(keepdims=True)
+        return nearest.astype(np.int64)

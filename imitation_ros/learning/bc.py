@@ -1,0 +1,366 @@
+"""Behaviour cloning: learn the demonstrator's action as a function of the observation.
+
+Supervised learning on trajectories (Pomerleau, ALVINN: An Autonomous Land Vehicle in a Neural
+Network, NIPS 1989). Every frame of the demonstrations is a sample; the network is fitted by
+maximum likelihood of the demonstrated actions, and the weights are kept that did best on
+demonstrations held out from the fit (Bishop, Pattern Recognition and Machine Learning, 2006, §5.2
+and §5.5.2). A chunk of actions may be predicted at once, which shortens the horizon over which
+errors add up (Zhao et al., Learning Fine-Grained Bimanual Manipulation, RSS 2023).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+import copy
+import dataclasses
+from dataclasses import dataclass
+import math
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+import imitation_ros
+from imitation_ros.errors import EpisodeError, ImitationError, one_of
+from imitation_ros.learning.training_state import State, StateFile
+from imitation_ros.learning.windows import Batch, Windows
+from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
+from imitation_ros.policies.network import Architecture, Network
+from imitation_ros.policies.normalization import Normalization
+from imitation_ros.policies.policy import Policy
+from imitation_ros.types import Episode
+import numpy as np
+import torch
+from torch import nn, Tensor
+
+if TYPE_CHECKING:
+    from imitation_ros.episodes.training_set import TrainingSet
+
+Progress = Callable[[int, float, 'float | None'], None]
+"""Called after each epoch with its number (from 1), training loss and validation loss."""
+EVALUATION_BATCH = 4096
+CURVES = ('best_epoch', 'train_loss', 'validation_loss')
+
+
+@dataclass(frozen=True)
+class BCConfig:
+    """How a policy is cloned.
+
+    Attributes:
+        head: of continuous action parts: 'deterministic' (L2) or 'gaussian'.
+        hidden: units of each hidden layer.
+        history: frames that the policy sees, the newest included.
+        chunk: actions predicted at once.
+        execute: actions of a chunk that are carried out before the next is predicted.
+        epochs: at most.
+        batch_size: samples a step.
+        learning_rate: of Adam.
+        gradient_clip: norm at which gradients are cut off.
+        average: weights are averaged over about 1 / (1 - average) steps; 0 takes the last.
+        validation_fraction: of the episodes, held out for early stopping; 0 trains on all.
+        patience: epochs without a better validation loss after which training ends.
+        device: 'cpu' or 'cuda'.
+        threads: of the CPU. Part of the settings, since sums in another order round differently.
+        save_every_s: how often the state is kept, for a resume after a kill.
+    """
+
+    head: str = 'deterministic'
+    hidden: tuple[int, ...] = (256, 256)
+    history: int = 1
+    chunk: int = 1
+    execute: int = 1
+    epochs: int = 300
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    gradient_clip: float = 1.0
+    average: float = 0.99
+    validation_fraction: float = 0.1
+    patience: int = 50
+    device: str = 'cpu'
+    threads: int = 1
+    save_every_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        valid = {
+            'epochs': (self.epochs >= 1, 'at least 1'),
+            'batch_size': (self.batch_size >= 1, 'at least 1'),
+            'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
+            'gradient_clip': (self.gradient_clip > 0, 'above 0'),
+            'average': (0 <= self.average < 1, '0 to 1, less than 1'),
+            'validation_fraction': (0 <= self.validation_fraction < 1, '0 to 1, less than 1'),
+            'patience': (self.patience >= 1, 'at least 1'),
+            'device': (self.device in ('cpu', 'cuda'), one_of(self.device, ('cpu', 'cuda'))),
+            'threads': (self.threads >= 1, 'at least 1'),
+            'save_every_s': (self.save_every_s >= 0, 'at least 0'),
+        }
+        for name, (holds, hint) in valid.items():
+            if not holds:
+                raise ImitationError(f'{name}: {getattr(self, name)!r}; valid: {hint}')
+        _ = self.architecture  # checks its own settings
+
+    @property
+    def architecture(self) -> Architecture:
+        """What the policy is made of."""
+        names = [field.name for field in dataclasses.fields(Architecture)]
+        return Architecture(**{name: getattr(self, name) for name in names})
+
+
+DEFAULT = BCConfig()
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What happened in a training; kept in the checkpoint.
+
+    Attributes:
+        method: 'bc'.
+        config: the settings, as plain data.
+        seed: of weights, batches and split.
+        data_hash: of the training set.
+        episodes: of which the policy was fitted to.
+        validation_episodes: held out.
+        frames: of the episodes that it was fitted to.
+        best_epoch: whose weights were kept, from 1.
+        train_loss: per epoch, negative log likelihood.
+        validation_loss: per epoch, empty if none was held out.
+        versions: of this package and of torch.
+    """
+
+    method: str
+    config: dict[str, Any]
+    seed: int
+    data_hash: str
+    episodes: int
+    validation_episodes: int
+    frames: int
+    best_epoch: int
+    train_loss: list[float]
+    validation_loss: list[float]
+    versions: dict[str, str]
+
+
+def train_bc(
+    training_set: TrainingSet,
+    config: BCConfig = DEFAULT,
+    seed: int = 0,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Policy, TrainingRecord]:
+    """Clones the demonstrations of a training set.
+
+    With `out`, a training that was killed goes on where it stood when it is called again with the
+    same data, settings and seed, and ends with the same weights.
+
+    Args:
+        training_set: the demonstrations.
+        config: the settings.
+        seed: same seed, data, settings and machine: same weights.
+        out: folder of the checkpoint.
+        progress: told about each epoch.
+
+    Raises:
+        EpisodeError: no frames, or NaN in them.
+        CheckpointError: `out` cannot be written, or its state not be resumed.
+        ImitationError: no such device, or the loss is not finite.
+    """
+    out = out and Path(out).resolve()
+    if out:
+        check_destination(out)
+    _check_device(config.device)
+    contract, architecture = training_set.contract, config.architecture
+    specs = contract.observation_specs, contract.action_specs
+    train, held_out = _split(training_set, config, seed)
+    normalization = Normalization.fit(train, *specs)
+    identity = {
+        'config': _plain(config), 'seed': seed, 'data_hash': training_set.hash,
+        'contract_fingerprint': contract.fingerprint,
+    }  # fmt: skip
+    state_file = StateFile(out, identity, config.save_every_s)
+    with _reproducible(config.threads, seed):
+        windows = Windows(train, *specs, normalization, architecture, config.device)
+        validation = (
+            Windows(held_out, *specs, normalization, architecture, config.device)
+            if held_out
+            else None
+        )
+        network = Network(*specs, architecture, normalization).to(config.device)
+        learner = Learner(network, config, seed)
+        state_file.resume(learner)
+        while not learner.finished:
+            losses = learner.run_epoch(windows, validation)
+            state_file.keep(learner)
+            if progress:
+                progress(learner.epoch, *losses)
+    policy = Policy(contract, architecture, normalization, learner.best)
+    record = TrainingRecord(
+        method='bc',
+        config=_plain(config),
+        seed=seed,
+        data_hash=training_set.hash,
+        episodes=len(train),
+        validation_episodes=len(held_out),
+        frames=len(windows),
+        best_epoch=learner.best_epoch,
+        train_loss=learner.train_loss,
+        validation_loss=learner.validation_loss,
+        versions={'imitation_ros': imitation_ros.__version__, 'torch': torch.__version__},
+    )
+    if out:
+        save_checkpoint(out, policy, dataclasses.asdict(record))
+        state_file.remove()
+    return policy, record
+
+
+class Learner:
+    """The fit itself: stochastic gradient descent, weight averaging, early stopping.
+
+    Attributes:
+        best: the network with the averaged weights of the best epoch so far.
+        best_epoch: its number, from 1.
+        train_loss: one an epoch.
+        validation_loss: one an epoch, empty without held-out episodes.
+    """
+
+    def __init__(self, network: Network, config: BCConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
+        self._network = network
+        self._average, self.best = copy.deepcopy(network), copy.deepcopy(network)
+        self._networks = nn.ModuleDict(
+            {'network': network, 'average': self._average, 'best': self.best}
+        )
+        self._optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        self.best_epoch = 0
+        self.train_loss: list[float] = []
+        self.validation_loss: list[float] = []
+
+    @property
+    def epoch(self) -> int:
+        """How many are done."""
+        return len(self.train_loss)
+
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs are done, or the last `patience` of them brought nothing."""
+        waited = self.epoch - self.best_epoch
+        return self.epoch >= self._config.epochs or waited >= self._config.patience
+
+    def run_epoch(
+        self, windows: Windows, validation: Windows | None
+    ) -> tuple[float, float | None]:
+        """Sees every sample once; returns the mean training and validation loss.
+
+        Raises:
+            ImitationError: the loss is not finite.
+        """
+        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(windows))
+        batches = torch.from_numpy(order).split(self._config.batch_size)
+        losses = torch.stack([self._step(windows.batch(frames)) for frames in batches])
+        self.train_loss.append(float(losses.mean()))
+        if not math.isfinite(self.train_loss[-1]):
+            raise ImitationError(
+                f'epoch {self.epoch}: the loss is {self.train_loss[-1]}; '
+                f'valid: a learning_rate below {self._config.learning_rate}'
+            )
+        if validation:
+            self.validation_loss.append(mean_loss(self._average, validation))
+        last = self.validation_loss[-1] if validation else None
+        if last is None or last == min(self.validation_loss):
+            self.best.load_state_dict(self._average.state_dict())
+            self.best_epoch = self.epoch
+        return self.train_loss[-1], last
+
+    def _step(self, batch: Batch) -> Tensor:
+        loss = negative_log_likelihood(self._network, batch)
+        self._optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.gradient_clip)
+        self._optimizer.step()
+        self._average_weights()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _average_weights(self) -> None:
+        for average, weight in zip(self._average.parameters(), self._network.parameters()):
+            average.lerp_(weight, 1 - self._config.average)
+
+    def state(self) -> State:
+        """All that the next epoch depends on; its batches depend on its number."""
+        tensors = dict(self._networks.state_dict())
+        for index, moments in self._optimizer.state_dict()['state'].items():
+            tensors |= {f'optimizer.{index}.{key}': value for key, value in moments.items()}
+        return tensors, {name: getattr(self, name) for name in CURVES}
+
+    def restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+        """Goes back to what `state` gave."""
+        weights: dict[str, Tensor] = {}
+        moments: dict[int, dict[str, Tensor]] = defaultdict(dict)
+        for name, tensor in tensors.items():
+            group, index, key = name.split('.', 2)
+            if group == 'optimizer':
+                moments[int(index)][key] = tensor
+            else:
+                weights[name] = tensor
+        self._networks.load_state_dict(weights)
+        optimizer = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**optimizer, 'state': dict(moments)})
+        for name in CURVES:
+            setattr(self, name, document[name])
+
+
+def negative_log_likelihood(network: Network, batch: Batch) -> Tensor:
+    """Mean over the labels of a batch, each the sum over its action parts."""
+    outputs = network.by_part(network(batch.inputs))
+    loss = sum(  # (B, chunk)
+        head.loss(outputs[part], batch.targets[part]) for part, head in network.heads.items()
+    )
+    return (loss * batch.within).sum() / batch.within.sum()
+
+
+@torch.no_grad()
+def mean_loss(network: Network, windows: Windows) -> float:
+    """Negative log likelihood of all samples."""
+    batches = torch.arange(len(windows)).split(EVALUATION_BATCH)
+    losses = [
+        negative_log_likelihood(network, windows.batch(frames)) * len(frames) for frames in batches
+    ]
+    return float(sum(losses)) / len(windows)
+
+
+def _split(
+    training_set: TrainingSet, config: BCConfig, seed: int
+) -> tuple[list[Episode], list[Episode]]:
+    """Episodes to fit to, and at least one to stop by if there are two and any are wanted."""
+    if config.validation_fraction and len(training_set) > 1:
+        train, held_out = training_set.split(
+            config.validation_fraction, np.random.default_rng(seed)
+        )
+    else:
+        train, held_out = training_set, []
+    episodes = [[part[index] for index in range(len(part))] for part in (train, held_out)]
+    if not sum(map(len, episodes[0])):
+        raise EpisodeError('the training set holds no frames; valid: one episode or more')
+    return episodes[0], episodes[1]
+
+
+def _check_device(device: str) -> None:
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ImitationError("device: 'cuda'; valid here: 'cpu' (torch finds no GPU)")
+
+
+@contextmanager
+def _reproducible(threads: int, seed: int) -> Iterator[None]:
+    """Fixes whatever weights depend on, and afterwards leaves torch as it was."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        deterministic = torch.backends.cudnn.flags(enabled=True, deterministic=True)
+        with torch.random.fork_rng(), deterministic:
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _plain(config: BCConfig) -> dict[str, Any]:
+    """As JSON gives it back."""
+    return {**dataclasses.asdict(config), 'hidden': list(config.hidden)}

@@ -1,0 +1,121 @@
+"""Demonstrations as tensors, from which batches of windows are gathered by index.
+
+A sample is a frame: its window is the `history` frames that end with it and the `chunk` labels
+that start with it. Windows overlap, so they are never stored; only frames are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from imitation_ros.errors import EpisodeError
+from imitation_ros.policies.network import Architecture, Inputs
+from imitation_ros.policies.normalization import Normalization
+from imitation_ros.types import Array, Episode, Spec
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """B samples.
+
+    Attributes:
+        inputs: of the network.
+        targets: part → (B, chunk, n) standardized float32, or (B, chunk, 1) int64 if discrete.
+        within: (B, chunk), 1.0 for labels before the end of the segment, 0.0 beyond it.
+    """
+
+    inputs: Inputs
+    targets: dict[str, Tensor]
+    within: Tensor
+
+
+class Windows:
+    """All frames of some episodes, standardized, on one device."""
+
+    def __init__(
+        self,
+        episodes: Sequence[Episode],
+        observations: Mapping[str, Spec],
+        actions: Mapping[str, Spec],
+        normalization: Normalization,
+        architecture: Architecture,
+        device: str = 'cpu',
+    ) -> None:
+        first, last = _segment_ends(episodes)
+        self._first, self._last = (torch.from_numpy(ends).to(device) for ends in (first, last))
+        self._past = torch.arange(1 - architecture.history, 1, device=device)
+        self._future = torch.arange(architecture.chunk, device=device)
+        vectors = [
+            normalization.observations[name].apply(_joined(episodes, 'observations', name))
+            for name, spec in observations.items()
+            if not spec.image
+        ]
+        state = np.concatenate([np.empty((len(first), 0)), *vectors], 1).astype(np.float32)
+        self._state = torch.from_numpy(state).to(device)  # (T, n)
+        self._images = {
+            name: torch.from_numpy(_joined(episodes, 'observations', name)).to(device)
+            for name, spec in observations.items()
+            if spec.image
+        }
+        self._targets = {
+            part: torch.from_numpy(_targets(episodes, part, normalization)).to(device)
+            for part in actions
+        }
+
+    def __len__(self) -> int:
+        return len(self._state)
+
+    def batch(self, frames: Tensor) -> Batch:
+        """Gathers the windows of `frames`, (B,) int64 indices.
+
+        Before a segment its first frame is repeated; beyond its end `within` is 0.
+        """
+        frames = frames.to(self._state.device)
+        past = torch.maximum(frames[:, None] + self._past, self._first[frames, None])
+        future = frames[:, None] + self._future
+        last = self._last[frames, None]
+        within = (future <= last).float()
+        future = torch.minimum(future, last)
+        return Batch(
+            Inputs(
+                _gather(self._state, past),
+                {name: _gather(images, past) for name, images in self._images.items()},
+            ),
+            {part: _gather(targets, future) for part, targets in self._targets.items()},
+            within,
+        )
+
+
+def _gather(frames: Tensor, index: Tensor) -> Tensor:
+    """`frames[index]`, by the call that is twice as fast."""
+    return frames.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:])
+
+
+def _segment_ends(episodes: Sequence[Episode]) -> tuple[Array, Array]:
+    """First and last frame (T,), (T,) of the segment that each frame lies in."""
+    lengths = [len(episode) for episode in episodes]
+    number = np.repeat(np.arange(len(episodes)), lengths)
+    segment = np.concatenate([episode.segment for episode in episodes])
+    new = (np.diff(number, prepend=-1) != 0) | (np.diff(segment, prepend=-1) != 0)
+    starts = np.flatnonzero(new)
+    sizes = np.diff(starts, append=len(segment))
+    return np.repeat(starts, sizes), np.repeat(starts + sizes - 1, sizes)
+
+
+def _joined(episodes: Sequence[Episode], group: str, name: str) -> Array:
+    """One array of all episodes, in turn."""
+    arrays = [getattr(episode, group)[name] for episode in episodes]
+    for index, array in enumerate(arrays):
+        if not np.isfinite(array).all():
+            where = episodes[index].metadata.get('path', f'episode {index}')
+            raise EpisodeError(f'{where}: {group}.{name} holds NaN or infinity')
+    return np.concatenate(arrays)
+
+
+def _targets(episodes: Sequence[Episode], part: str, normalization: Normalization) -> Array:
+    labels = _joined(episodes, 'actions', part)
+    standard = normalization.actions.get(part)
+    return standard.apply(labels).astype(np.float32) if standard else labels.astype(np.int64)

@@ -1,0 +1,108 @@
+"""The life cycle that all nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import threading
+import traceback
+from typing import Any
+
+from imitation_ros.errors import ImitationError
+from imitation_ros.nodes._params import NodeParams
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
+    """A lifecycle node whose subclasses fill in four hooks and never see a transition.
+
+    The `on_*` callbacks are final. Each runs a hook and logs what it raises: rclpy swallows it.
+    Whatever publishes commands does so under `gate` and only while `active`, so that nothing can
+    follow the last safe command that `halt` sends.
+
+    Attributes:
+        params: the node's parameters; a subclass sets them in `__init__` by `load_params`.
+        gate: held while a command is published.
+        active: whether commands may be published.
+    """
+
+    params: NodeParams
+
+    def __init__(self, name: str, **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.gate = threading.RLock()
+        self.active = False
+
+    def build(self) -> None:
+        """Creates everything; raises to refuse."""
+
+    def start(self) -> None:
+        """Begins work; raises to refuse. Starting never moves the robot."""
+
+    def halt(self) -> None:
+        """Stops work and sends the last safe command; `active` is already false."""
+
+    def release(self) -> None:
+        """Undoes `build`, also a half-done one."""
+
+    def autostart(self) -> bool:
+        """Configures and activates; false (with the reason in the log) if that is refused."""
+        return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
+
+    def close(self) -> None:
+        """Halts and releases, from whatever state."""
+        self._halt_once()
+        self._attempt(self.release)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Builds; what was built by half is released again."""
+        if self._attempt(self.build):
+            return SUCCESS
+        self._attempt(self.release)
+        return FAILURE
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Starts."""
+        if not self._attempt(self.start):
+            return FAILURE
+        self.active = True
+        super().on_activate(state)
+        self.get_logger().info(f'{self.get_name()} is ready')
+        return SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Halts, before the publishers go quiet."""
+        self._halt_once()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Releases."""
+        return SUCCESS if self._attempt(self.release) else FAILURE
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Halts and releases."""
+        self.close()
+        return SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Halts and releases; the node can be configured again."""
+        self.close()
+        return SUCCESS
+
+    def _halt_once(self) -> None:
+        with self.gate:
+            was_active, self.active = self.active, False
+        if was_active:
+            self._attempt(self.halt)
+
+    def _attempt(self, hook: Callable[[], None]) -> bool:
+        try:
+            hook()
+        except ImitationError as error:
+            self.get_logger().error(str(error))
+        except Exception:
+            self.get_logger().error(traceback.format_exc())
+        else:
+            return True
+        return False

@@ -1,0 +1,64 @@
+"""From a process to a running node and back: start, spin, stop on a signal, exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import signal
+import sys
+import traceback
+from types import FrameType
+
+from imitation_ros.errors import ImitationError
+from imitation_ros.nodes._managed import ManagedNode
+from imitation_ros.nodes._params import ParameterError
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+
+
+def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
+    """Runs a node until SIGINT, SIGTERM or an error, and closes it.
+
+    rclpy's own signal handlers end the context before anyone can send a last command, and without
+    handlers SIGTERM kills outright; so the handlers here only ask the loop to end.
+
+    Returns:
+        The exit code: 0, 1 after an error, 2 for bad parameters.
+    """
+    stop = _stop_on_signals()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    node: ManagedNode | None = None
+    try:
+        node = make_node()
+        if node.params.autostart and not node.autostart():
+            return 1
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stop():
+            executor.spin_once(timeout_sec=0.1)
+        return 0
+    except ParameterError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (ImitationError, ExternalShutdownException) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except Exception:
+        traceback.print_exc()
+        return 1
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _stop_on_signals() -> Callable[[], bool]:
+    asked: list[int] = []
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, ask)
+    return lambda: bool(asked)

@@ -1,0 +1,157 @@
+"""What policy and teleoperation nodes share: frames in, actions and their status out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.alignment import Aligner
+from imitation_ros.frames.contract import Contract
+from imitation_ros.frames.status import action_topic, Status, STATUS_TOPICS, STATUS_TYPE
+from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE, SENSOR
+from imitation_ros.types import Action, Frame, Gap
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode
+from rosgraph_msgs.msg import Clock as ClockMessage
+
+ACTION_QOS = RELIABLE
+"""Sources and supervisor within one machine; the executed action has the contract's QoS."""
+
+
+class FrameStream:
+    """Subscribes a contract's observations and hands out a frame, or the gap, each tick.
+
+    Args:
+        node: who subscribes.
+        contract: which topics.
+        lockstep: a tick is a stamp that all observations carry; else the node's timer ticks at
+            the contract's rate, on the simulated clock where the node uses it.
+        on_tick: gets the frame or the gap.
+        on_repeat: gets nothing; the last tick came again (lockstep), its answer may be lost.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        contract: Contract,
+        lockstep: bool,
+        on_tick: Callable[[Frame | Gap], None],
+        on_repeat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._node, self._lockstep = node, lockstep
+        self._on_tick, self._on_repeat = on_tick, on_repeat
+        self._aligner = Aligner(contract, lockstep)
+        self._last_tick_ns = 0
+        simulated = node.get_parameter('use_sim_time').value
+        sources = {source.topic: source for source in contract.sources}
+        self._subscriptions = [
+            node.create_subscription(
+                message_class(source.type),
+                topic,
+                partial(self._on_message, topic),
+                qos_profile(source.qos),
+            )
+            for topic, source in sources.items()
+        ]
+        if simulated:
+            self._subscriptions.append(
+                node.create_subscription(ClockMessage, '/clock', self._on_clock, SENSOR)
+            )
+        self._timer = None
+        if not lockstep:
+            clock = node.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
+            period_s = contract.tick_period_ns / 1e9
+            self._timer = node.create_timer(period_s, self._on_timer, clock=clock)
+
+    def close(self) -> None:
+        """Destroys the subscriptions and the timer."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        if self._timer is not None:
+            self._node.destroy_timer(self._timer)
+
+    def frame(self) -> Frame | Gap:
+        """The frame of this moment (real time) or of the last tick (lockstep)."""
+        now_ns = self._node.get_clock().now().nanoseconds
+        return self._aligner.frame(self._last_tick_ns if self._lockstep else now_ns)
+
+    def _on_message(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
+        now_ns = self._node.get_clock().now().nanoseconds
+        self._aligner.add(topic, message, now_ns, info['source_timestamp'])
+        if not self._lockstep:
+            return
+        tick_ns = self._aligner.newest_whole_tick()
+        if tick_ns is None:
+            return
+        if tick_ns != self._last_tick_ns:
+            self._last_tick_ns = tick_ns
+            self._on_tick(self._aligner.frame(tick_ns))
+        elif topic == self._aligner.topics[-1]:
+            self._on_repeat()
+
+    def _on_clock(self, message: ClockMessage, info: Mapping[str, int]) -> None:
+        ros_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
+        self._aligner.clock.add(info['source_timestamp'], ros_ns)
+        self._aligner.clock.forget()
+
+    def _on_timer(self) -> None:
+        self._on_tick(self._aligner.frame(self._node.get_clock().now().nanoseconds))
+
+
+class ActionStream:
+    """Publishes the actions of one source (`policy/…` or `teleop/…`), each with its status."""
+
+    def __init__(self, node: LifecycleNode, contract: Contract, stream: str) -> None:
+        self._node = node
+        self._fingerprint = contract.fingerprint
+        self._codecs = {name: ActionCodec(part) for name, part in contract.actions.items()}
+        self._publishers = {
+            name: node.create_publisher(
+                message_class(part.type), action_topic(stream, part.topic), ACTION_QOS
+            )
+            for name, part in contract.actions.items()
+        }
+        self._status = node.create_publisher(
+            message_class(STATUS_TYPE), STATUS_TOPICS[stream], ACTION_QOS
+        )
+        self._last: Callable[[], None] = lambda: None
+
+    def close(self) -> None:
+        """Destroys the publishers."""
+        for publisher in (*self._publishers.values(), self._status):
+            self._node.destroy_publisher(publisher)
+
+    def send(
+        self,
+        tick_ns: int,
+        action: Action | None,
+        reason: str = '',
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        """Publishes the action of a tick and then its status; without an action, why not."""
+        messages = {
+            name: codec.encode(action[name], tick_ns, new)
+            for name, codec in self._codecs.items()
+            if action is not None
+        }
+        status = Status(
+            tick_ns,
+            self._node.get_name(),
+            len(messages),
+            reason,
+            {'fingerprint': self._fingerprint, **(values or {})},
+        )
+
+        def publish() -> None:
+            for name, message in messages.items():
+                self._publishers[name].publish(message)
+            self._status.publish(status.encode(new))
+
+        self._last = publish
+        publish()
+
+    def send_again(self) -> None:
+        """Repeats the last tick, whose messages may have been lost."""
+        self._last()

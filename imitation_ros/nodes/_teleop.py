@@ -1,0 +1,150 @@
+"""What the nodes for a device in a person's hands share: a tick, feedback, and requests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+import time
+from typing import Any
+
+from imitation_ros.errors import MessageError
+from imitation_ros.frames.alignment import feedback_decoders
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.nodes._managed import ManagedNode
+from imitation_ros.nodes._messages import message_class, qos_profile
+from imitation_ros.nodes._params import NodeParams, param, ParameterError
+from imitation_ros.nodes._streams import ActionStream
+from imitation_ros.types import Action, Array
+from rclpy.clock import Clock, ClockType
+from std_srvs.srv import Trigger
+
+RESUME = 'supervisor/resume'
+RESUME_TICKS = 2
+"""How many engaged actions go ahead of a request for authority, which needs a live source."""
+
+
+@dataclass(frozen=True)
+class DeviceParams(NodeParams):
+    """Parameters of every such node."""
+
+    contract: str = param('', "The robot's contract: a path, or the name of an own contract.")
+
+
+class DeviceNode(ManagedNode):
+    """Publishes `teleop/…` in real time at the contract's rate.
+
+    A subclass makes its device in `open_device`, and says in `device_action` what the operator
+    wants now.
+    """
+
+    params: DeviceParams
+
+    def check_params(self) -> None:
+        """Refuses to start without a contract."""
+        if not self.params.contract:
+            name = self.get_name()
+            raise ParameterError(f'{name}: parameter contract is not set; valid: a path or name')
+
+    def open_device(self) -> None:
+        """Makes the device; `contract` is set."""
+        raise NotImplementedError
+
+    def close_device(self) -> None:
+        """Undoes `open_device`, also a half-done one."""
+
+    def device_action(self, now_ns: int) -> tuple[Action | None, str]:
+        """The action of this moment (steady ns), or None and why the device is not engaged."""
+        raise NotImplementedError
+
+    def build(self) -> None:
+        """Creates topics, clients and the timer."""
+        self._owned: list[tuple[Any, Any]] = []
+        self._measured: dict[str, tuple[Array, int]] = {}
+        self._asked: list[int] = []  # ticks to go until authority is asked for
+        self.contract = load_contract(self.params.contract)
+        self.open_device()
+        self._actions = ActionStream(self, self.contract, 'teleop')
+        self._subscribe_feedback()
+        self._service_clients: dict[str, Any] = {}
+        period_s = self.contract.tick_period_ns / 1e9
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.own(self.destroy_timer, self.create_timer(period_s, self._on_tick, clock=clock))
+
+    def release(self) -> None:
+        """Destroys topics and clients, and lets go of the device."""
+        self.close_device()
+        while getattr(self, '_owned', []):
+            destroy, entity = self._owned.pop()
+            destroy(entity)
+        for client in self.__dict__.pop('_service_clients', {}).values():
+            self.destroy_client(client)
+        if hasattr(self, '_actions'):
+            self._actions.close()
+            del self._actions
+
+    def own(self, destroy: Any, entity: Any) -> None:
+        """Destroys `entity` at the end."""
+        self._owned.append((destroy, entity))
+
+    def measured(self) -> dict[str, Array]:
+        """Action part → its measured state, where that is fresh."""
+        now_ns, fresh = time.monotonic_ns(), {}
+        for part, (vector, received_ns) in self._measured.items():
+            source = self.contract.feedback_source(part)
+            if source is not None and now_ns - received_ns <= source.max_age_s * 1e9:
+                fresh[part] = vector
+        return fresh
+
+    def ask(self, service: str) -> None:
+        """Calls a Trigger service and tells the operator the answer."""
+        if service == RESUME:
+            self._asked.append(RESUME_TICKS)
+        else:
+            self._call(service)
+
+    def tell(self, text: str) -> None:
+        """Says something to the operator."""
+        self.get_logger().info(text)
+
+    def _on_tick(self) -> None:
+        action, reason = self.device_action(time.monotonic_ns())
+        with self.gate:
+            if not self.active:
+                return
+            tick_ns = self.get_clock().now().nanoseconds
+            engaged = 'false' if action is None else 'true'
+            self._actions.send(tick_ns, action, reason, {'engaged': engaged})
+        self._asked = [ticks - 1 for ticks in self._asked]
+        while self._asked and self._asked[0] <= 0:
+            self._asked.pop(0)
+            self._call(RESUME)
+
+    def _call(self, service: str) -> None:
+        client = self._service_clients.get(service)
+        if client is None:
+            client = self._service_clients[service] = self.create_client(Trigger, service)
+        if not client.wait_for_service(timeout_sec=0.0):
+            self.tell(f'{service}: nobody serves it')
+            return
+        future = client.call_async(Trigger.Request())
+        future.add_done_callback(lambda done: self._tell_answer(service, done.result()))
+
+    def _tell_answer(self, service: str, response: Trigger.Response) -> None:
+        self.tell(f'{service}: {"" if response.success else "refused: "}{response.message}')
+
+    def _subscribe_feedback(self) -> None:
+        sources = {source.topic: source for source in self.contract.sources}
+        for part, (topic, decode) in feedback_decoders(self.contract).items():
+            subscription = self.create_subscription(
+                message_class(sources[topic].type),
+                topic,
+                partial(self._on_feedback, part, decode),
+                qos_profile(sources[topic].qos),
+            )
+            self.own(self.destroy_subscription, subscription)
+
+    def _on_feedback(self, part: str, decode: Any, message: Any) -> None:
+        try:
+            self._measured[part] = decode(message), time.monotonic_ns()
+        except MessageError as error:
+            self.get_logger().warning(f'{part}: {error}', throttle_duration_sec=5.0)

@@ -1,0 +1,118 @@
+"""Whole episodes over topics, in lockstep: simulated arm, supervisor, a source, a recorder.
+
+This is what `record`, `evaluate --topics` and `demo` run. Every step of an episode is one service
+call; between two episodes the supervisor is stopped, so that nothing moves while the arm is reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+import queue
+from typing import Any
+
+from imitation_ros.errors import GraphError
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import EPISODE_TOPIC, STATUS_TYPE, Status
+from imitation_ros.nodes.graph import Graph
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """How one episode ended.
+
+    Attributes:
+        seed: of the scene.
+        success: whether the task's success held from some tick to the end.
+        ticks: length.
+        path: the recorded episode, if it was recorded.
+    """
+
+    seed: int
+    success: bool
+    ticks: int
+    path: Path | None = None
+
+
+class LockstepSession:
+    """Runs episodes on a graph of its own.
+
+    Args:
+        task: 'reach', 'push' or 'pick_place'.
+        contract: name or path.
+        source: node that drives, 'teleop_expert' or 'policy'.
+        source_parameters: parameters of that node beside contract and lockstep.
+        out: where episodes are recorded; None records nothing.
+        supervisor_parameters: for example the noise of DART.
+        log_dir: where the nodes' output goes.
+        domain_id: ROS domain, the environment's by default.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        contract: str,
+        source: str,
+        source_parameters: dict[str, Any],
+        out: Path | None = None,
+        supervisor_parameters: dict[str, Any] | None = None,
+        log_dir: Path | None = None,
+        domain_id: int | None = None,
+    ) -> None:
+        load_contract(contract)  # refuse a bad one here, not in four logs
+        self._recording = out is not None
+        self._ended: queue.Queue[Status] = queue.Queue()
+        common = {'contract': contract, 'lockstep': True}
+        participants = ('supervisor', 'recorder') if out is not None else ('supervisor',)
+        self.graph = Graph(log_dir, domain_id)
+        try:
+            self.graph.start('sim_arm', {**common, 'task': task, 'participants': participants})
+            self.graph.start('supervisor', {**common, **(supervisor_parameters or {})})
+            self.graph.start(source, {**common, **source_parameters})
+            if out is not None:
+                self.graph.start('recorder', {**common, 'out': out, 'task': task})
+            self.graph.listen(
+                EPISODE_TOPIC, STATUS_TYPE, lambda message: self._ended.put(Status.decode(message))
+            )
+            self.graph.wait_ready()
+        except BaseException:
+            self.graph.close()
+            raise
+
+    def __enter__(self) -> LockstepSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.graph.close()
+
+    def run(self, seed: int, on_ready: Callable[[], None] = lambda: None) -> EpisodeResult:
+        """Runs one episode with the scene of `seed`.
+
+        Raises:
+            GraphError: a node refused, ended or did not answer.
+        """
+        graph = self.graph
+        graph.call('supervisor/stop')
+        graph.set('sim_arm', seed=seed)
+        graph.call('sim_arm/reset')
+        if self._recording:
+            graph.set('recorder', seed=seed)
+            graph.call('recorder/start')
+        graph.call('supervisor/resume')
+        on_ready()
+        graph.switch('sim_arm/pause', False)
+        ended = self._wait_for_end()
+        success = ended.values['success'] == '1'
+        path = None
+        if self._recording:
+            path = Path(graph.call('recorder/success' if success else 'recorder/failure'))
+        if ended.reason.startswith('timeout'):
+            raise GraphError(f'episode with seed {seed}: {ended.reason}')
+        return EpisodeResult(seed, success, int(ended.values['ticks']), path)
+
+    def _wait_for_end(self, timeout_s: float = 120.0) -> Status:
+        try:
+            return self._ended.get(timeout=timeout_s)
+        except queue.Empty:
+            raise GraphError(f'the episode did not end within {timeout_s:.0f} s') from None

@@ -1,0 +1,326 @@
+"""Node `supervisor`: the only one that moves the robot.
+
+Listens to `policy/…` and `teleop/…`, and publishes what the mux and its guard let through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+import sys
+import time
+from typing import Any
+
+from imitation_ros.errors import MessageError
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.alignment import feedback_decoders
+from imitation_ros.frames.codecs import stamp_ns
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import (
+    action_topic,
+    Pairing,
+    Status,
+    STATUS_TOPICS,
+    STATUS_TYPE,
+    TickAction,
+)
+from imitation_ros.nodes._managed import ManagedNode
+from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
+from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
+from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._streams import ACTION_QOS
+from imitation_ros.supervision.authority import STREAMS
+from imitation_ros.supervision.mux import Command, Mux
+from imitation_ros.supervision.noise import ActionNoise
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.clock import Clock, ClockType
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+
+@dataclass(frozen=True)
+class SupervisorParams(NodeParams):
+    """Parameters of `supervisor`."""
+
+    contract: str = param('', "The robot's contract: topics, rates and limits.")
+    lockstep: bool = param(False, 'One command for each tick of a simulation that waits for it.')
+    stale_after_s: float = param(
+        0.0, 'Age of the newest action that puts the robot on hold, s; 0: two ticks.', low=0.0
+    )
+    home_speed: float = param(
+        0.2, 'Speed of ~/home, as a fraction of the velocity limits.', low=0.01, high=1.0
+    )
+    controller_timeout_s: float = param(
+        0.0, "The robot controller's own limit for silence, s; 0: it has none.", low=0.0
+    )
+    dart_noise: float = param(
+        0.0,
+        "Noise on the expert's executed actions, as a fraction of the largest one; never on a "
+        'real robot. Read at ~/resume.',
+        low=0.0,
+        high=1.0,
+        live=True,
+    )
+    dart_seed: int = param(0, 'Seed of that noise. Read at ~/resume.', low=0, live=True)
+
+
+class SupervisorNode(ManagedNode):
+    """Actions and feedback in, executed commands and decisions out."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__('supervisor', **kwargs)
+        self.params: SupervisorParams = load_params(self, SupervisorParams)
+        if not self.params.contract:
+            raise ParameterError('supervisor: parameter contract is not set; valid: a path')
+
+    def build(self) -> None:
+        """Creates topics, services and timers. None of them moves the robot before `start`."""
+        self._owned: list[tuple[Any, Any]] = []
+        self._contract = load_contract(self.params.contract)
+        self._mux = Mux(
+            self._contract,
+            self.params.lockstep,
+            self.params.stale_after_s,
+            self.params.home_speed,
+        )
+        self._pairings = {stream: Pairing() for stream in STREAMS}
+        self._tick: list[Command] = []  # what was sent since the last decision
+        self._resting: list[Future] = []  # who waits for the robot to rest
+        self._warn_about_silence()
+        self._create_publishers()
+        for stream in STREAMS:
+            self._subscribe_stream(stream)
+        self._subscribe_feedback()
+        # In the default group, a stop that waits for the robot to rest would stop the timer.
+        groups = {'stop': ReentrantCallbackGroup(), 'resume': None, 'home': None}
+        for name, group in groups.items():
+            handler = getattr(self, f'_on_{name}')
+            service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
+            self._own(self.destroy_service, service)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        if not self.params.lockstep:
+            timer = self.create_timer(
+                1 / self._contract.command_hz, self._on_command_timer, clock=steady
+            )
+            self._own(self.destroy_timer, timer)
+        timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
+        self._own(self.destroy_timer, timer)
+
+    def halt(self) -> None:
+        """Brings the robot to rest: braking within the limits, then the last command is a hold."""
+        for command in self._mux.last_commands(self._ros_ns()):
+            self._send(command)
+            if not self.params.lockstep:
+                time.sleep(1 / self._contract.command_hz)
+        self._decide()
+        self._tell_resting()
+
+    def release(self) -> None:
+        """Destroys topics, services and timers."""
+        while getattr(self, '_owned', []):
+            destroy, entity = self._owned.pop()
+            destroy(entity)
+
+    # Sources: a message is nothing without the status that says which tick it is for.
+
+    def _on_action(self, stream: str, part: str, message: Any, info: Mapping[str, int]) -> None:
+        ticks = self._pairings[stream].add_message(part, info['source_timestamp'], message)
+        self._take(stream, ticks)
+
+    def _on_status(self, stream: str, message: Any, info: Mapping[str, int]) -> None:
+        try:
+            status = Status.decode(message)
+        except MessageError as error:
+            self._mux.watches[stream].refuse(str(error))
+            return
+        self._take(stream, self._pairings[stream].add_status(info['source_timestamp'], status))
+
+    def _take(self, stream: str, ticks: list[TickAction]) -> None:
+        for tick in ticks:
+            self._mux.offer(stream, tick, time.monotonic_ns(), self._ros_ns())
+            if self.params.lockstep:
+                self._answer(stream)
+
+    def _on_feedback(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
+        for part, (part_topic, decode) in self._feedback.items():
+            if part_topic == topic:
+                try:
+                    vector = decode(message)
+                except MessageError as error:
+                    self._warn(f'{topic}: {error}')
+                    continue
+                self._mux.measure(part, vector, stamp_ns(message), time.monotonic_ns())
+        if self.params.lockstep and self._mux.waiting_for is not None:
+            self._answer(self._mux.waiting_for)
+
+    # Commands.
+
+    def _answer(self, stream: str) -> None:
+        with self.gate:
+            command = self._mux.answer(stream, time.monotonic_ns()) if self.active else None
+            if command is not None:
+                self._send(command)
+                self._decide()
+
+    def _on_command_timer(self) -> None:
+        with self.gate:
+            if not self.active:
+                return
+            command = self._mux.command(time.monotonic_ns(), self._ros_ns())
+            last = self._tick[-1] if self._tick else command
+            if (command.tick_ns, command.mode) != (last.tick_ns, last.mode):
+                self._decide()
+            self._send(command)
+        if self._mux.resting:
+            self._tell_resting()
+
+    def _send(self, command: Command) -> None:
+        for part, vector in command.action.items():
+            message = self._codecs[part].encode(vector, self._ros_stamp(command), new)
+            self._commands[part].publish(message)
+        self._tick.append(command)
+
+    def _decide(self) -> None:
+        """Says what the commands since the last decision were: one decision a tick."""
+        if not self._tick:
+            return
+        last, sent = self._tick[-1], sum(len(command.action) for command in self._tick)
+        self._tick.clear()
+        values = {
+            'fingerprint': self._contract.fingerprint,
+            'mode': last.mode.value,
+            'source': last.source,
+        }
+        status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
+        self._decision.publish(status.encode(new))
+
+    # Services.
+
+    def _on_resume(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.active:
+            return _respond(response, False, 'the supervisor is not active')
+        self._mux.noise = ActionNoise(
+            self._contract, live_value(self, 'dart_noise'), live_value(self, 'dart_seed')
+        )
+        topics = {stream: self.resolve_topic_name(STATUS_TOPICS[stream]) for stream in STREAMS}
+        matched = [stream for stream, topic in topics.items() if self.count_publishers(topic)]
+        given, text = self._mux.resume(time.monotonic_ns(), matched)
+        self._tell_resting()  # who waits for rest would otherwise wait for the next stop
+        self.get_logger().info(f'resume: {text}')
+        return _respond(response, given, text)
+
+    async def _on_stop(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Stops at once and answers when the robot is at rest."""
+        text = self._mux.stop('stopped by ~/stop')
+        self.get_logger().info(text)
+        if self.active and not self.params.lockstep and not self._mux.resting:
+            self._resting.append(Future(executor=self.executor))
+            await self._resting[-1]
+        return _respond(response, True, text)
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self.active:
+            return _respond(response, False, 'the supervisor is not active')
+        started, text = self._mux.home(time.monotonic_ns())
+        self._tell_resting()
+        self.get_logger().info(f'home: {text}')
+        return _respond(response, started, text)
+
+    def _tell_resting(self) -> None:
+        while self._resting:
+            self._resting.pop().set_result(None)
+
+    # Plumbing.
+
+    def _create_publishers(self) -> None:
+        parts = self._contract.actions
+        self._codecs = {name: ActionCodec(part) for name, part in parts.items()}
+        self._commands = {
+            name: self.create_publisher(
+                message_class(part.type), part.topic, qos_profile(part.qos)
+            )
+            for name, part in parts.items()
+        }
+        decision = message_class(STATUS_TYPE)
+        self._decision = self.create_publisher(decision, STATUS_TOPICS['executed'], RELIABLE)
+        self._diagnostics = self.create_publisher(decision, '/diagnostics', RELIABLE)
+        for publisher in (*self._commands.values(), self._decision, self._diagnostics):
+            self._own(self.destroy_publisher, publisher)
+
+    def _subscribe_stream(self, stream: str) -> None:
+        for name, part in self._contract.actions.items():
+            callback = partial(self._on_action, stream, name)
+            topic = action_topic(stream, part.topic)
+            self._subscribe(part.type, topic, callback, ACTION_QOS)
+        callback = partial(self._on_status, stream)
+        self._subscribe(STATUS_TYPE, STATUS_TOPICS[stream], callback, ACTION_QOS)
+
+    def _subscribe_feedback(self) -> None:
+        self._feedback = feedback_decoders(self._contract)
+        sources = {source.topic: source for source in self._contract.sources}
+        for topic in {topic for topic, _ in self._feedback.values()}:
+            callback = partial(self._on_feedback, topic)
+            self._subscribe(sources[topic].type, topic, callback, qos_profile(sources[topic].qos))
+
+    def _subscribe(self, type: str, topic: str, callback: Any, qos: Any) -> None:
+        subscription = self.create_subscription(message_class(type), topic, callback, qos)
+        self._own(self.destroy_subscription, subscription)
+
+    def _own(self, destroy: Any, entity: Any) -> None:
+        self._owned.append((destroy, entity))
+
+    def _on_diagnostics_timer(self) -> None:
+        message = new(STATUS_TYPE)
+        message.header.stamp = self.get_clock().now().to_msg()
+        authority = self._mux.authority
+        problems = self._mux.problems(time.monotonic_ns())
+        values = {'mode': authority.mode.value, 'holder': authority.holder or ''}
+        for stream, watch in self._mux.watches.items():
+            values[stream] = problems[stream] or f'live ({watch.source})'
+            values[f'{stream} refused'] = str(watch.refused)
+        message.status = [self._diagnostic(authority.reason, values)]
+        self._diagnostics.publish(message)
+
+    def _diagnostic(self, text: str, values: dict[str, str]) -> Any:
+        status = new('diagnostic_msgs/msg/DiagnosticStatus')
+        status.level = b'\x00' if self._mux.authority.driving else b'\x01'
+        status.name, status.message = self.get_fully_qualified_name(), text
+        for key, value in values.items():
+            pair = new('diagnostic_msgs/msg/KeyValue')
+            pair.key, pair.value = key, value
+            status.values.append(pair)
+        return status
+
+    def _warn_about_silence(self) -> None:
+        if not self.params.lockstep and not self.params.controller_timeout_s:
+            self.get_logger().warning(
+                'controller_timeout_s is 0: if this process dies while the robot moves, nobody '
+                "stops it. Set the controller's own command timeout, and this parameter."
+            )
+
+    def _warn(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=5.0)
+
+    def _ros_ns(self) -> int:
+        now_ns: int = self.get_clock().now().nanoseconds
+        return now_ns
+
+    def _ros_stamp(self, command: Command) -> int:
+        return command.tick_ns if self.params.lockstep else self._ros_ns()
+
+
+def _respond(response: Trigger.Response, success: bool, text: str) -> Trigger.Response:
+    response.success, response.message = success, text
+    return response
+
+
+def main(args: list[str] | None = None) -> int:
+    """Entry point of `ros2 run imitation_ros supervisor`."""
+    return run_node(SupervisorNode, args)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

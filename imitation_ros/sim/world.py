@@ -1,0 +1,172 @@
+"""What surrounds the arm: physics, a table, a cube, a goal, and a camera that looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+import math
+import os
+import sys
+
+from imitation_ros.types import Array
+import numpy as np
+
+
+@contextmanager
+def _quiet_import() -> Iterator[None]:
+    """PyBullet greets on the standard error of every process that imports it."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, 'w') as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+with _quiet_import():
+    import pybullet as bullet
+
+CUBE_SIDE_M = 0.04
+CUBE_MASS_KG = 0.1
+TABLE_TOP = (0.55, 0.0)
+TABLE_HALF_M = (0.45, 0.6, 0.05)
+UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+SOLVER_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A fixed camera without distortion.
+
+    Attributes:
+        width: pixels of the published image.
+        height: pixels.
+        eye: (x, y, z) m in the arm's base frame.
+        target: the point it looks at.
+        field_of_view_deg: vertical.
+    """
+
+    width: int = 96
+    height: int = 96
+    eye: tuple[float, float, float] = (1.25, 0.55, 0.65)
+    target: tuple[float, float, float] = (0.45, 0.0, 0.12)
+    field_of_view_deg: float = 42.0
+    frame_id: str = 'camera_optical_frame'
+
+    def intrinsics(self, width: int = 0, height: int = 0) -> Array:
+        """The (3, 3) matrix K of a picture of this size, in pixels."""
+        width, height = width or self.width, height or self.height
+        focal = height / (2 * math.tan(math.radians(self.field_of_view_deg) / 2))
+        return np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+
+    def render(self, client: int, width: int = 0, height: int = 0) -> Array:
+        """A picture (height, width, 3) uint8 of the client's world, drawn on the CPU."""
+        width, height = width or self.width, height or self.height
+        view = bullet.computeViewMatrix(self.eye, self.target, (0, 0, 1))
+        lens = bullet.computeProjectionMatrixFOV(self.field_of_view_deg, width / height, 0.05, 4.0)
+        _, _, pixels, _, _ = bullet.getCameraImage(
+            width,
+            height,
+            view,
+            lens,
+            lightDirection=(1.0, 0.6, 2.0),
+            renderer=bullet.ER_TINY_RENDERER,
+            flags=bullet.ER_NO_SEGMENTATION_MASK,
+            physicsClientId=client,
+        )
+        return np.array(pixels, np.uint8).reshape(height, width, 4)[:, :, :3]
+
+
+class World:
+    """A physics client of its own with a table, a cube and a marker for the goal.
+
+    The origin is the arm's base, the table's top is z = 0.
+    """
+
+    def __init__(self, step_s: float, gui: bool = False) -> None:
+        self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
+        bullet.setPhysicsEngineParameter(
+            fixedTimeStep=step_s,
+            numSolverIterations=SOLVER_ITERATIONS,
+            deterministicOverlappingPairs=1,
+            physicsClientId=self.client,
+        )
+        bullet.setGravity(0, 0, -9.81, physicsClientId=self.client)
+        self._box(TABLE_HALF_M, 0.0, (0.75, 0.72, 0.68, 1), (*TABLE_TOP, -TABLE_HALF_M[2]))
+        half = CUBE_SIDE_M / 2
+        self._cube = self._box((half,) * 3, CUBE_MASS_KG, (0.15, 0.5, 0.2, 1), (0.5, 0.0, half))
+        bullet.changeDynamics(
+            self._cube,
+            -1,
+            lateralFriction=1.0,
+            spinningFriction=0.002,
+            physicsClientId=self.client,
+        )
+        self._marker_body = self._marker((0.9, 0.1, 0.1, 1))
+        self.goal = (0.0, 0.0, 0.0)
+        self._snapshot = -1
+
+    def save(self) -> None:
+        """Remembers this state, which `restore` returns to.
+
+        Called right after everything is loaded: from a state saved after motion, two restored
+        runs were found to differ.
+        """
+        self._snapshot = bullet.saveState(physicsClientId=self.client)
+
+    def restore(self) -> None:
+        """Back to the state of `save`."""
+        bullet.restoreState(self._snapshot, physicsClientId=self.client)
+
+    def place(self, cube: Array, goal: Array) -> None:
+        """Puts the cube, upright and at rest, and the goal at positions (3,) m."""
+        self.goal = tuple(goal.tolist())
+        for body, position in ((self._cube, cube), (self._marker_body, goal)):
+            bullet.resetBasePositionAndOrientation(
+                body, position.tolist(), UPRIGHT, physicsClientId=self.client
+            )
+
+    def step(self) -> None:
+        """One step of physics."""
+        bullet.stepSimulation(physicsClientId=self.client)
+
+    def cube_pose(self) -> tuple[float, ...]:
+        """Position and quaternion (x, y, z, w) of the cube."""
+        position, turn = bullet.getBasePositionAndOrientation(
+            self._cube, physicsClientId=self.client
+        )
+        return (*position, *turn)
+
+    def close(self) -> None:
+        """Frees the physics client; doing it twice is harmless."""
+        if self.client >= 0:
+            bullet.disconnect(physicsClientId=self.client)
+            self.client = -1
+
+    def _box(
+        self,
+        half: tuple[float, ...],
+        mass: float,
+        color: tuple[float, ...],
+        at: tuple[float, ...],
+    ) -> int:
+        shape = bullet.createCollisionShape(
+            bullet.GEOM_BOX, halfExtents=half, physicsClientId=self.client
+        )
+        look = bullet.createVisualShape(
+            bullet.GEOM_BOX, halfExtents=half, rgbaColor=color, physicsClientId=self.client
+        )
+        body: int = bullet.createMultiBody(mass, shape, look, at, physicsClientId=self.client)
+        return body
+
+    def _marker(self, color: tuple[float, ...]) -> int:
+        """A small ball that nothing can touch."""
+        look = bullet.createVisualShape(
+            bullet.GEOM_SPHERE, radius=0.015, rgbaColor=color, physicsClientId=self.client
+        )
+        body: int = bullet.createMultiBody(0.0, -1, look, physicsClientId=self.client)
+        return body

@@ -1,0 +1,257 @@
+"""The mux: actions of the sources in, what the robot is told out. Authority and guard together.
+
+The node `supervisor` is this class plus topics. Times are passed in: `now_ns` of a steady clock,
+`tick_ns` of ROS time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from imitation_ros.frames.contract import Contract
+from imitation_ros.frames.status import TickAction
+from imitation_ros.supervision.authority import Authority, Mode, STREAMS
+from imitation_ros.supervision.guard import Guard, Refused
+from imitation_ros.supervision.noise import ActionNoise
+from imitation_ros.supervision.watch import Watch
+from imitation_ros.types import Action, Array
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Command:
+    """What the robot is told, and why.
+
+    Attributes:
+        tick_ns: the tick of the executed action; of the clock where nobody drives.
+        action: part → vector; parts that must stay silent are left out.
+        mode: of the supervisor.
+        source: node that drives, '' if nobody does.
+        reason: for people.
+    """
+
+    tick_ns: int
+    action: Action
+    mode: Mode
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class _Measured:
+    vector: Array
+    stamp_ns: int | None
+    received_ns: int
+
+
+class Mux:
+    """One contract's supervisor, without ROS.
+
+    In real time, `command` is called at `command_hz` and a source is live while its newest action
+    is younger than `stale_after_s`. In lockstep, `answer` is called when something came in and
+    gives one command a tick; a source is live for the tick that its newest action is for.
+
+    Args:
+        contract: of the robot.
+        lockstep: whether simulated time waits for each command.
+        stale_after_s: age limit of a source's newest action; 0 means two ticks.
+        home_speed: as a fraction of the velocity limits.
+
+    Attributes:
+        authority: who drives.
+        noise: added to the expert's actions before they are executed.
+        waiting_for: lockstep: the stream whose tick waits for its measured state.
+        watches: stream → what is known of it.
+    """
+
+    def __init__(
+        self,
+        contract: Contract,
+        lockstep: bool = False,
+        stale_after_s: float = 0.0,
+        home_speed: float = 0.2,
+    ) -> None:
+        self._contract, self._lockstep = contract, lockstep
+        self._period_ns = contract.tick_period_ns
+        self._dt_s = 1 / (contract.rate_hz if lockstep else contract.command_hz)
+        self._stale_after_ns = round(stale_after_s * 1e9) or 2 * self._period_ns
+        self._home_speed, self._homing = home_speed, False
+        self._guard = Guard(contract)
+        self._restart = True  # the next command must start at the measured state
+        self._measured: dict[str, _Measured] = {}
+        self._answered: Command | None = None
+        self._asked_by = ''
+        self.waiting_for: str | None = None
+        self.watches = {stream: Watch(stream, contract, self._guard) for stream in STREAMS}
+        self.authority = Authority()
+        self.noise = ActionNoise(contract, 0.0, 0)
+
+    def offer(self, stream: str, tick: TickAction, now_ns: int, ros_ns: int = 0) -> None:
+        """Takes the whole action of a source for a tick.
+
+        Args:
+            stream: 'policy' or 'teleop'.
+            tick: the action.
+            now_ns: steady time.
+            ros_ns: ROS time; an action for a tick that is long past is stale when it comes.
+        """
+        late_ns = ros_ns - tick.status.tick_ns
+        late = not self._lockstep and late_ns > self._stale_after_ns
+        fault = f'its action is for a tick {late_ns / 1e9:.2f} s ago' if late else ''
+        self.watches[stream].take(tick, now_ns, fault)
+
+    def measure(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
+        """Takes the measured state of an action part."""
+        self._measured[part] = _Measured(vector, stamp_ns, now_ns)
+
+    def problems(self, now_ns: int) -> dict[str, str]:
+        """Stream → why it is not live in real time, '' if it is."""
+        return {
+            stream: watch.problem(now_ns, self._stale_after_ns)
+            for stream, watch in self.watches.items()
+        }
+
+    def resume(self, now_ns: int, matched: Collection[str]) -> tuple[bool, str]:
+        """Gives authority to the one live source; returns whether, and the answer for people.
+
+        Args:
+            now_ns: steady time.
+            matched: streams that somebody publishes. In lockstep, where time waits for
+                the supervisor, a source that is there counts as live.
+        """
+        lacking = self._lacking(now_ns)
+        if self._homing or lacking:
+            return False, lacking or 'the robot is on its way home; wait, or stop it'
+        had_authority = self.authority.driving
+        problems = self.problems(now_ns)
+        if self._lockstep:
+            problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
+        given, text = self.authority.resume(problems)
+        if given and not had_authority:
+            self._start_over()
+        return given, text
+
+    def stop(self, reason: str) -> str:
+        """Takes authority away; the robot brakes and holds."""
+        self._homing = False
+        return self.authority.stop(reason)
+
+    def home(self, now_ns: int) -> tuple[bool, str]:
+        """Starts the slow drive to the contract's home, or says why not."""
+        if not self._contract.home:
+            return False, 'the contract has no home'
+        if self.authority.mode is not Mode.STOPPED:
+            return False, f'{self.authority.holder} has authority; stop first'
+        lacking = self._lacking(now_ns)
+        if lacking:
+            return False, lacking
+        self._start_over()
+        self._homing = True
+        return True, f'driving home at {self._home_speed:.0%} of the velocity limits'
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody drives and the robot was brought to rest: nothing is left to say."""
+        idle = self.authority.holder is None and not self._homing
+        return idle and (self._restart or self._guard.at_rest)
+
+    def command(self, now_ns: int, ros_ns: int) -> Command:
+        """Real time: the command that is due now; empty while stopped and at rest."""
+        tick_ns = ros_ns - ros_ns % self._period_ns
+        self.authority.update(self.problems(now_ns))
+        if self.resting:
+            return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
+        return self._next(now_ns, tick_ns)
+
+    def answer(self, stream: str, now_ns: int) -> Command | None:
+        """Lockstep: the command for the newest tick of `stream`, or None if it is not due.
+
+        The same stamp from the same stream again means that the answer got lost: it is given
+        again. While nobody has authority, whoever comes first asks for the tick.
+        """
+        tick_ns = self.watches[stream].tick_ns
+        holder = self.authority.holder
+        if tick_ns is None or (holder is not None and holder != stream):
+            return None
+        last = self._answered
+        if last is not None and tick_ns <= last.tick_ns:
+            if tick_ns == last.tick_ns and stream == self._asked_by:
+                return last
+            if holder is None and stream != self._asked_by:
+                return None  # late: the other stream asked first
+            self._restart = True  # the clock jumped back
+        self.waiting_for = stream if self._restart and not self._measured_at(tick_ns) else None
+        if self.waiting_for is not None:
+            return None
+        if holder is not None:
+            self.authority.update({stream: self.watches[stream].fault})
+        self._answered, self._asked_by = self._next(now_ns, tick_ns), stream
+        return self._answered
+
+    def last_commands(self, ros_ns: int, limit_s: float = 1.0) -> list[Command]:
+        """The commands that bring the robot to rest, for a supervisor that is ending."""
+        self.stop('the supervisor is ending')
+        if self._restart:
+            return []
+        commands = [self._next(0, ros_ns)]
+        while not self._guard.at_rest and len(commands) * self._dt_s < limit_s:
+            commands.append(self._next(0, ros_ns))
+        return commands
+
+    def _next(self, now_ns: int, tick_ns: int) -> Command:
+        authority, source = self.authority, ''
+        action: Action = {}
+        try:
+            if self._restart:
+                self._guard.reset({part: m.vector for part, m in self._measured.items()})
+                self._restart = False
+            if authority.driving and authority.holder is not None:
+                watch = self.watches[authority.holder]
+                action, source = self._drive(watch, now_ns), watch.source
+                tick_ns = watch.tick_ns or tick_ns
+            elif self._homing:
+                action = self._guard.home(self._dt_s, self._home_speed)
+                self._homing = not self._guard.at_home
+                authority.reason = 'on the way home' if self._homing else 'at home'
+            else:
+                action = self._guard.hold(self._dt_s)
+        except Refused as error:
+            self.stop(str(error))
+        return Command(tick_ns, action, authority.mode, source, authority.reason)
+
+    def _drive(self, watch: Watch, now_ns: int) -> Action:
+        if watch.action is None or watch.tick_ns is None:
+            raise ValueError('a source without an action has authority')
+        target = watch.action
+        if self.authority.mode is Mode.EXPERT:
+            target = self.noise(target, watch.tick_ns)
+        left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
+        return self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
+
+    def _start_over(self) -> None:
+        """Lets the next command start at the measured state, unless the robot is braking.
+
+        In lockstep always: the arm may have been put elsewhere without a tick to brake in.
+        """
+        self._restart = self._restart or self._lockstep or self._guard.at_rest
+
+    def _lacking(self, now_ns: int) -> str:
+        """Real time: which measured state is missing or old, or ''."""
+        for part in self._guard.measurable if not self._lockstep else ():
+            source = self._contract.feedback_source(part)
+            topic = source.topic if source else ''
+            measured = self._measured.get(part)
+            if measured is None:
+                return f'no feedback of {part} on {topic} yet'
+            age_s = (now_ns - measured.received_ns) / 1e9
+            if source is not None and age_s > source.max_age_s:
+                return f'the feedback of {part} on {topic} is {age_s:.2f} s old'
+            if not np.isfinite(measured.vector).all():
+                return f'the feedback of {part} on {topic} is not finite'
+        return ''
+
+    def _measured_at(self, tick_ns: int) -> bool:
+        """Lockstep: whether the measured state of the tick has arrived."""
+        found = [self._measured.get(part) for part in self._guard.measurable]
+        return all(measured and measured.stamp_ns in (tick_ns, None) for measured in found)

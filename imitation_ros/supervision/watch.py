@@ -1,0 +1,81 @@
+"""One source as the supervisor sees it: its newest action, and whether it is live."""
+
+from __future__ import annotations
+
+from imitation_ros.errors import MessageError
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.contract import Contract
+from imitation_ros.frames.status import TickAction
+from imitation_ros.supervision.guard import Guard, Refused
+from imitation_ros.types import Action
+
+
+class Watch:
+    """Follows one stream.
+
+    Args:
+        stream: 'policy' or 'teleop'; teleop must also say that its device is engaged.
+        contract: of the robot; a source that was made for another is never live.
+        guard: refuses what must not be sent.
+
+    Attributes:
+        action: the newest action, None where there is none that may be sent.
+        tick_ns: which tick the newest status speaks of; None before the first.
+        received_ns: when that came.
+        source: name of the node that sent it.
+        fault: why the newest action cannot be executed, '' if it can.
+        refused: how many actions were malformed or not finite.
+    """
+
+    def __init__(self, stream: str, contract: Contract, guard: Guard) -> None:
+        self._stream, self._fingerprint, self._guard = stream, contract.fingerprint, guard
+        self._codecs = {name: ActionCodec(part) for name, part in contract.actions.items()}
+        self.action: Action | None = None
+        self.tick_ns: int | None = None
+        self.received_ns = 0
+        self.source = ''
+        self.fault = 'nothing heard yet'
+        self.refused = 0
+
+    def take(self, tick: TickAction, now_ns: int, fault: str = '') -> None:
+        """Takes the whole action of a tick, or the word that there is none.
+
+        Args:
+            tick: from the stream.
+            now_ns: steady time.
+            fault: why it cannot be executed, where the caller knows that already.
+        """
+        self.tick_ns, self.received_ns = tick.status.tick_ns, now_ns
+        self.source = tick.status.source
+        self.action, self.fault = None, fault or self._unfit(tick)
+        if self.fault:
+            return
+        try:
+            action = {part: self._codecs[part].decode(m) for part, m in tick.messages.items()}
+            self._guard.check(action)
+        except (MessageError, Refused) as error:
+            self.refuse(str(error))
+        else:
+            self.action = action
+
+    def refuse(self, reason: str) -> None:
+        """Counts something that must not be executed, and says so until the next good action."""
+        self.action, self.fault = None, f'refused: {reason}'
+        self.refused += 1
+
+    def problem(self, now_ns: int, stale_after_ns: int) -> str:
+        """Why the source is not live now, or ''."""
+        age_ns = now_ns - self.received_ns
+        if self.tick_ns is not None and age_ns > stale_after_ns:
+            return f'silent for {age_ns / 1e9:.2f} s (at most {stale_after_ns / 1e9:.2f} s)'
+        return self.fault
+
+    def _unfit(self, tick: TickAction) -> str:
+        found = tick.status.values.get('fingerprint', 'none')
+        if found != self._fingerprint:
+            return f'made for another contract ({found[:8]}; ours is {self._fingerprint[:8]})'
+        if self._stream == 'teleop' and tick.status.values.get('engaged') != 'true':
+            return tick.status.reason or 'the device is not engaged'
+        if not tick.messages:
+            return tick.status.reason or 'it has no action'
+        return ''

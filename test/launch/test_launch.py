@@ -1,0 +1,67 @@
+"""Each launch file under the real `launch`: its nodes get ready, and end cleanly by Ctrl-C."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+pytest.importorskip('launch_ros.actions', reason='launch_ros is in no wheel; tested on ROS 2')
+
+LAUNCH = """
+import sys
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+path, *arguments = sys.argv[1:]
+include = IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(path),
+    launch_arguments=[argument.split(':=', 1) for argument in arguments],
+)
+service = LaunchService()
+service.include_launch_description(LaunchDescription([include]))
+sys.exit(service.run())
+"""
+COMMON = ('sim_arm', 'supervisor')
+
+
+@pytest.fixture
+def launch(install_space, start):
+    def run(name, *arguments):
+        path = install_space.package / f'share/imitation_ros/launch/{name}.launch.py'
+        return start(sys.executable, '-c', LAUNCH, str(path), *arguments)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ('name', 'arguments', 'nodes'),
+    [
+        ('sim', (), COMMON),
+        ('sim', ('task:=reach', 'contract:=panda_reach'), COMMON),
+        ('record', ('out:=data', 'operator:=7'), (*COMMON, 'teleop_expert', 'recorder')),
+        ('record', ('teleop:=joy', 'sim:=false'), ('supervisor', 'teleop_joy', 'recorder')),
+        (
+            'record',
+            ('teleop:=leader', 'contract:=panda_position'),
+            (*COMMON, 'teleop_leader', 'recorder'),
+        ),
+    ],
+)
+def test_nodes_get_ready_and_end_cleanly(launch, name, arguments, nodes):
+    process = launch(name, *arguments)
+    process.wait_for(*(f'{node} is ready' for node in nodes))
+    process.interrupt()
+    assert process.output.count('process has finished cleanly') == len(nodes), process.output
+
+
+def test_a_policy_without_its_checkpoint_says_so_and_the_arm_stays_held(launch):
+    process = launch('deploy', 'contract:=panda_twist', 'checkpoint:=nowhere', 'sim:=true')
+    process.wait_for('nowhere', 'supervisor is ready', 'process has died')
+    process.interrupt()
+    assert process.output.count('process has finished cleanly') == 2, process.output
+
+
+def test_a_value_that_is_no_choice_is_refused_with_the_choices(launch):
+    process = launch('record', 'teleop:=telepathy')
+    process.wait_for("['expert', 'joy', 'leader', 'none']")

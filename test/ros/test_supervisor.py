@@ -1,0 +1,383 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+
+from diagnostic_msgs.msg import DiagnosticArray
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.codecs import set_stamp
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import Pairing, Status, STATUS_TYPE
+from imitation_ros.nodes._messages import new
+from imitation_ros.nodes._params import ParameterError
+from imitation_ros.nodes._streams import ActionStream
+from imitation_ros.nodes.supervisor import SupervisorNode
+import numpy as np
+import pytest
+
+CONTRACT = Path(__file__).parents[2] / 'config/contracts/panda_position.yaml'
+PANDA = load_contract(CONTRACT)
+HOME = np.array(PANDA.home['arm'])
+TICK = PANDA.tick_period_ns
+
+
+class Robot:
+    """A source and a robot on the probe's topics; the robot is where it was commanded last."""
+
+    def __init__(self, ros, stream='teleop', lockstep=False, process=False):
+        self.ros, self.stream = ros, stream
+        self.feedback = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
+        self.source = ActionStream(ros.probe, PANDA, stream)
+        self.arm = ros.listen('arm/command', PANDA.actions['arm'].type)
+        self.gripper = ros.listen('gripper/command', PANDA.actions['gripper'].type)
+        self.decisions = ros.listen('supervisor/decision', STATUS_TYPE)
+        self.target = HOME + 0.1
+        self.values = {'engaged': 'true'}
+        if process:
+            self.supervisor = self.launch()
+        else:
+            self.supervisor = ros.start(SupervisorNode, contract=str(CONTRACT), lockstep=lockstep)
+        self.timers = []
+        ros.spin_until(self.matched, what='discovery')
+
+    def matched(self):
+        counted = (
+            self.ros.probe.count_subscribers(f'{self.stream}/status'),
+            self.ros.probe.count_subscribers('joint_states'),
+            self.ros.probe.count_publishers('arm/command'),
+            self.ros.probe.count_publishers('supervisor/decision'),
+        )
+        if isinstance(self.supervisor, SupervisorNode):
+            counted += (
+                self.supervisor.count_publishers(f'{self.stream}/status'),
+                self.supervisor.count_subscribers('arm/command'),
+            )
+        return all(counted)
+
+    def launch(self):
+        arguments = ['--ros-args', '-p', f'contract:={CONTRACT}']
+        return subprocess.Popen(
+            [sys.executable, '-m', 'imitation_ros.nodes.supervisor', *arguments],
+            env={**os.environ, 'ROS_DOMAIN_ID': str(self.ros.domain_id)},
+            stderr=subprocess.DEVNULL,
+        )
+
+    def live(self):
+        """Feedback at 100 Hz, and an action each tick, from now on."""
+        node = self.ros.probe
+        self.timers = [
+            node.create_timer(0.01, self.send_feedback),
+            node.create_timer(0.05, self.send_action),
+        ]
+
+    def silence(self):
+        self.ros.probe.destroy_timer(self.timers.pop())
+
+    def send_feedback(self, stamp_ns=None):
+        message = new('sensor_msgs/msg/JointState')
+        message.name = [f'panda_joint{index}' for index in range(1, 8)]
+        message.position = list(self.arm[-1].data) if self.arm else HOME.tolist()
+        set_stamp(message, stamp_ns or self.now_ns)
+        self.feedback.publish(message)
+
+    def send_action(self, tick_ns=None):
+        action = {'arm': self.target, 'gripper': np.array([1])}
+        self.source.send(tick_ns or self.now_ns, action, '', self.values)
+
+    @property
+    def now_ns(self):
+        return self.ros.probe.get_clock().now().nanoseconds
+
+    @property
+    def decided(self):
+        return [Status.decode(message) for message in self.decisions]
+
+    def drive(self):
+        """Resumes, as soon as the supervisor allows it."""
+        self.ros.spin_until(lambda: self.ros.call('supervisor/resume').success, what='resume')
+
+    def wait_for_mode(self, mode):
+        def reached():
+            return self.decisions and self.decided[-1].values['mode'] == mode
+
+        self.ros.spin_until(reached, what=f'mode {mode}')
+
+
+def test_it_starts_stopped_and_refuses_to_resume_without_feedback_or_a_source(ros):
+    robot = Robot(ros)
+    answer = ros.call('supervisor/resume')
+    assert not answer.success
+    assert answer.message == 'no feedback of arm on joint_states yet'
+    ros.probe.create_timer(0.01, robot.send_feedback)
+    ros.spin_until(lambda: 'source' in ros.call('supervisor/resume').message)
+    answer = ros.call('supervisor/resume')
+    assert not answer.success
+    assert answer.message == (
+        'no source is live: policy: nothing heard yet; teleop: nothing heard yet'
+    )
+    robot.wait_for_mode('stopped')
+    assert not robot.arm
+
+
+def test_the_resumed_source_drives_at_command_hz_within_the_limits(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    ros.spin_until(
+        lambda: robot.arm and np.allclose(robot.arm[-1].data, robot.target, atol=1e-4),
+        what='the target',
+    )
+    path = np.array([HOME, *(message.data for message in robot.arm)])
+    limits = np.array(PANDA.actions['arm'].max_velocity) / PANDA.command_hz
+    assert (np.abs(np.diff(path, axis=0)) <= limits + 1e-9).all()
+    assert robot.gripper[-1].data
+    last = robot.decided[-1]
+    assert last.values['fingerprint'] == PANDA.fingerprint
+    assert (last.values['mode'], last.values['source']) == ('expert', 'probe')
+
+
+def test_there_is_one_decision_a_tick_and_it_counts_its_commands(ros):
+    robot = Robot(ros)
+    pairing, ticks = Pairing(), []
+
+    def on_decision(message, info):
+        stamp = info['source_timestamp']
+        ticks.extend(pairing.add_status(stamp, Status.decode(message)))
+
+    def on_arm(message, info):
+        ticks.extend(pairing.add_message('arm', info['source_timestamp'], message))
+
+    def on_gripper(message, info):
+        ticks.extend(pairing.add_message('gripper', info['source_timestamp'], message))
+
+    for part, callback in (('arm', on_arm), ('gripper', on_gripper)):
+        topic, message = PANDA.actions[part].topic, type(new(PANDA.actions[part].type))
+        ros.probe.create_subscription(message, topic, callback, 1000)
+    ros.probe.create_subscription(DiagnosticArray, 'supervisor/decision', on_decision, 1000)
+    robot.live()
+    robot.drive()
+
+    def driven():
+        return [tick for tick in ticks if tick.status.values['mode'] == 'expert']
+
+    ros.spin_until(lambda: len(driven()) > 5, what='six whole ticks')
+    stamps = [tick.status.tick_ns for tick in driven()]
+    assert len(set(stamps)) == len(stamps)
+    assert all(set(tick.messages) == {'arm', 'gripper'} for tick in driven()[1:])
+    assert all(tick.status.sent >= 2 for tick in driven())
+
+
+def test_a_silent_source_leads_to_hold_with_one_latched_target(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    robot.silence()
+    robot.wait_for_mode('hold')
+    assert 'teleop: silent for' in robot.decided[-1].reason
+    seen = len(robot.arm) + 50
+    ros.spin_until(lambda: len(robot.arm) > seen, what='repeated commands')
+    assert robot.arm[-1].data == robot.arm[-20].data
+    robot.live()
+    robot.wait_for_mode('expert')
+
+
+def test_a_command_that_must_not_be_sent_is_refused_and_nothing_crashes(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    good, robot.target = robot.target, np.full(7, np.nan)
+    robot.wait_for_mode('hold')
+    assert 'teleop: refused: arm: not finite' in robot.decided[-1].reason
+    assert all(np.isfinite(message.data).all() for message in robot.arm)
+    robot.target = good
+    robot.wait_for_mode('expert')
+
+
+def test_a_malformed_command_is_refused_and_nothing_crashes(ros):
+    robot = Robot(ros, 'policy', lockstep=True)
+    ros.call('supervisor/resume')
+    robot.send_feedback(TICK)
+    message = new(PANDA.actions['arm'].type)
+    message.data = [0.1, 0.2]
+    robot.source._publishers['arm'].publish(message)
+    status = Status(TICK, 'probe', 1, '', {'fingerprint': PANDA.fingerprint})
+    robot.source._status.publish(status.encode(new))
+    ros.spin_until(lambda: robot.decisions)
+    assert robot.decided[0].values['mode'] == 'hold'
+    assert 'refused: ' in robot.decided[0].reason
+    np.testing.assert_array_equal(robot.arm[0].data, HOME)
+
+
+def test_a_status_that_is_none_is_counted_and_nothing_crashes(ros):
+    robot = Robot(ros)
+    diagnostics = ros.listen('/diagnostics', STATUS_TYPE)
+    ros.publisher('teleop/status', STATUS_TYPE)
+    robot.source._status.publish(DiagnosticArray())
+
+    def values():
+        return {pair.key: pair.value for m in diagnostics for pair in m.status[0].values}
+
+    ros.spin_until(lambda: values().get('teleop refused') == '1', what='the count')
+    assert 'not the status of an action source' in values()['teleop']
+
+
+def test_a_teleoperator_who_lets_go_loses_authority(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    robot.values = {'engaged': 'false'}
+    robot.wait_for_mode('hold')
+    assert 'not engaged' in robot.decided[-1].reason
+
+
+def test_stop_answers_when_the_robot_is_at_rest_and_then_it_is_silent(ros):
+    robot = Robot(ros)
+    robot.target = HOME + 0.4
+    robot.live()
+    robot.drive()
+    ros.spin_until(lambda: len(robot.arm) > 8)
+    assert robot.arm[-1].data != robot.arm[-2].data
+    answer = ros.call('supervisor/stop')
+    assert (answer.success, answer.message) == (True, 'stopped (was expert)')
+    ros.spin_until(lambda: robot.decided[-1].sent == 0, what='a decision without commands')
+    steps = np.abs(np.diff([message.data for message in robot.arm], axis=0))
+    assert steps[-1].max() == pytest.approx(0.0, abs=1e-9)
+    seen = len(robot.arm)
+    ros.spin_for(0.1)
+    assert len(robot.arm) == seen
+
+
+def test_deactivation_sends_the_hold_last(ros):
+    robot = Robot(ros)
+    robot.target = HOME + 0.4
+    robot.live()
+    robot.drive()
+    ros.spin_until(lambda: len(robot.arm) > 8)
+    robot.supervisor.trigger_deactivate()
+    ros.spin_for(0.2)
+    assert robot.decided[-1].reason == 'the supervisor is ending'
+    assert robot.arm[-1].data == pytest.approx(robot.arm[-2].data, abs=0.002)
+    assert not ros.call('supervisor/resume').success
+    robot.supervisor.trigger_activate()
+    assert robot.decided[-1].values['mode'] == 'stopped'
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
+    """rclpy's own handlers close the context first, and the last command is never sent."""
+    robot = Robot(ros, process=True)
+    try:
+        robot.target = HOME + 0.4
+        robot.live()
+        robot.drive()
+        ros.spin_until(lambda: len(robot.arm) > 8, what='motion')
+        robot.supervisor.send_signal(number)
+        ros.spin_until(lambda: robot.supervisor.poll() is not None, what='the end')
+        ros.spin_for(0.1)
+        assert robot.supervisor.returncode == 0
+    finally:
+        robot.supervisor.kill()
+        robot.supervisor.wait()
+    assert robot.decided[-1].reason == 'the supervisor is ending'
+    path = np.array([message.data for message in robot.arm])
+    acceleration = np.abs(np.diff(path, n=2, axis=0)) * PANDA.command_hz**2
+    assert acceleration.max() <= PANDA.actions['arm'].max_acceleration[0] + 1e-6
+    speed = np.abs(path[-1] - path[-2]) * PANDA.command_hz
+    assert speed.max() <= PANDA.actions['arm'].max_acceleration[0] / PANDA.command_hz + 1e-6
+
+
+def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    answer = ros.call('supervisor/home')
+    assert (answer.success, answer.message) == (False, 'teleop has authority; stop first')
+    ros.call('supervisor/stop')
+    answer = ros.call('supervisor/home')
+    assert answer.success, answer.message
+    ros.spin_until(lambda: robot.decided[-1].reason == 'at home', what='home')
+    np.testing.assert_allclose(robot.arm[-1].data, HOME, atol=1e-5)
+
+
+def test_in_lockstep_each_tick_gets_one_command_a_part_and_then_the_decision(ros):
+    robot = Robot(ros, 'policy', lockstep=True)
+    answer = ros.call('supervisor/resume')
+    assert (answer.success, answer.message) == (True, 'policy has authority')
+    for tick in range(1, 20):
+        robot.send_action(tick * TICK)
+        robot.send_feedback(tick * TICK)
+        ros.spin_until(lambda tick=tick: len(robot.decisions) == tick, what=f'tick {tick}')
+    ros.spin_until(lambda: len(robot.arm) == len(robot.gripper) == 19)
+    assert [status.tick_ns for status in robot.decided] == [t * TICK for t in range(1, 20)]
+    assert {status.sent for status in robot.decided} == {2}
+    np.testing.assert_allclose(robot.arm[-1].data, robot.target, atol=1e-9)
+
+
+def test_in_lockstep_the_answer_is_given_again_if_the_tick_comes_again(ros):
+    robot = Robot(ros, 'policy', lockstep=True)
+    robot.send_feedback(TICK)
+    robot.send_action(TICK)
+    ros.spin_until(lambda: len(robot.decisions) == 1)
+    robot.source.send_again()
+    ros.spin_until(lambda: len(robot.decisions) == 2 and len(robot.arm) == 2)
+    assert robot.arm[0] == robot.arm[1]
+    assert robot.decisions[0] == robot.decisions[1]
+
+
+def test_in_lockstep_an_action_that_came_in_pieces_is_answered_when_it_is_whole(ros):
+    robot = Robot(ros, 'policy', lockstep=True)
+    robot.send_feedback(TICK)
+    publishers = robot.source._publishers
+    gripper = ActionCodec(PANDA.actions['gripper']).encode(np.array([0]), TICK, new)
+    arm = ActionCodec(PANDA.actions['arm']).encode(HOME, TICK, new)
+    publishers['arm'].publish(arm)
+    ros.spin_for(0.05)
+    publishers['gripper'].publish(gripper)
+    ros.spin_for(0.05)
+    assert not robot.decisions
+    status = Status(TICK, 'probe', 2, '', {'fingerprint': PANDA.fingerprint})
+    robot.source._status.publish(status.encode(new))
+    ros.spin_until(lambda: robot.decisions)
+
+
+def test_noise_changes_what_is_executed_and_not_the_label(ros):
+    robot = Robot(ros, 'teleop', lockstep=True)
+    robot.target = HOME
+    labels = ros.listen('teleop/arm/command', PANDA.actions['arm'].type)
+    from rclpy.parameter import Parameter
+
+    robot.supervisor.set_parameters(
+        [Parameter('dart_noise', value=0.2), Parameter('dart_seed', value=3)]
+    )
+    ros.call('supervisor/resume')
+    for tick in range(1, 6):
+        robot.send_feedback(tick * TICK)
+        robot.send_action(tick * TICK)
+        ros.spin_until(lambda tick=tick: len(robot.arm) == tick == len(labels))
+    assert all(list(label.data) == HOME.tolist() for label in labels)
+    assert all(not np.allclose(message.data, HOME, atol=1e-6) for message in robot.arm)
+
+
+@pytest.mark.parametrize(
+    ('parameters', 'message'),
+    [
+        ({}, 'contract is not set'),
+        ({'contract': 'x', 'stale_after_s': -1.0}, 'stale_after_s'),
+        ({'contract': 'x', 'home_speed': 2.0}, 'home_speed'),
+        ({'contract': 'x', 'home_sped': 0.2}, "unknown parameter 'home_sped'.*home_speed"),
+    ],
+)
+def test_a_bad_parameter_is_refused_at_start(ros, parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        ros.start(SupervisorNode, **parameters)
+
+
+def test_a_missing_contract_is_refused_when_it_is_configured(ros):
+    node = ros.start(SupervisorNode, autostart=False, contract='/no/such.yaml')
+    assert not node.autostart()
