@@ -17,11 +17,12 @@ import time
 from typing import Any
 
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.sim.bullet import bullet
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.kinematics import Kinematics
 from imitation_ros.sim.model import PANDA
 from imitation_ros.sim.simulator import Simulator
-from imitation_ros.sim.world import bullet, World
+from imitation_ros.sim.world import World
 from imitation_ros.types import Action, Array
 import numpy as np
 

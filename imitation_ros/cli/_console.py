@@ -16,6 +16,8 @@ from rich.table import Table
 console = Console(stderr=True)
 """People read stderr; stdout carries results, so that a script can read them."""
 
+WIDE = 140
+"""Columns of a table that goes to a file."""
 TASKS = ('reach', 'push', 'pick_place')
 
 
@@ -48,7 +50,7 @@ def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[objec
         table.add_column(name)
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console(file=sys.stdout).print(table)
+    Console(file=sys.stdout, width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def print_json(document: Any) -> None:

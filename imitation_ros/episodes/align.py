@@ -29,6 +29,8 @@ DRIVING = ('expert', 'policy')
 LATE_TICKS = 8
 """In lockstep a tick's frame is made this many ticks later: a recorder may take the messages of
 one tick in any order."""
+MAX_TICKS = 1 << 22
+"""Of a regular grid: two days at 20 Hz. One message with a wrong time would span decades."""
 JITTER = 1.5
 """Ticks up to this many periods apart follow each other without a gap."""
 
@@ -125,7 +127,11 @@ def _ticks(
 
 def _grid(reader: EpisodeReader, contract: Contract, tracks: Tracks) -> list[int]:
     start_ns, end_ns = (tracks.clock.ros_ns(time_ns) for time_ns in reader.span_ns)
-    return list(range(start_ns, end_ns, contract.tick_period_ns))
+    ticks = range(start_ns, end_ns, contract.tick_period_ns)
+    if len(ticks) > MAX_TICKS:
+        hours = (end_ns - start_ns) / 3.6e12
+        raise EpisodeError(f'{reader.path}: the messages span {hours:.0f} hours')
+    return list(ticks)
 
 
 def _frames(

@@ -7,7 +7,8 @@ up to date.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 import hashlib
 import json
@@ -16,7 +17,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from imitation_ros.episodes.rosbag2 import mcap_files
 from imitation_ros.episodes.statistics import Statistics
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import Contract
@@ -30,6 +30,10 @@ SMALL_BYTES = 1 << 20
 """Files up to this size are read: a memory map costs a file descriptor."""
 _DTYPES = {'F64': '<f8', 'I64': '<i8', 'I32': '<i4', 'U8': '|u1', 'U16': '<u2'}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class NoFrames(EpisodeError):
+    """An episode of which no frame can be made; says the most frequent reason."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +66,26 @@ class EpisodeCache:
         document = json.dumps(contract.to_document())
         self._recipe = f'{FORMAT_VERSION} {label} {document}'
 
-    def get(self, bag: Path, load: Callable[[], Episode]) -> CachedEpisode:
+    def get(self, bag: Path, files: Sequence[Path], load: Callable[[], Episode]) -> CachedEpisode:
         """The episode of a bag; `load` is called if it is not in the cache yet.
+
+        Args:
+            bag: names the entry.
+            files: of the bag.
+            load: aligns it.
 
         Raises:
             EpisodeError: the bag cannot be read, or the cache not be written.
+            NoFrames: no frame can be made of the bag.
         """
-        key = hashlib.sha256(f'{self._bag_hash(bag)} {self._recipe}'.encode()).hexdigest()
+        key = hashlib.sha256(f'{self._bag_hash(bag, files)} {self._recipe}'.encode()).hexdigest()
         path = self._folder / f'{bag.name}.{key[:24]}.safetensors'
-        try:
+        with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
             return _read(path)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # not there, or damaged: it can be made anew
         episode = load()
         if not len(episode):
-            reasons = ', '.join(f'{reason} ({n} ticks)' for reason, n in episode.left_out.items())
-            raise EpisodeError(f'{bag}: no frame can be made: {reasons or "it holds no ticks"}')
+            reason = max(episode.left_out, key=episode.left_out.__getitem__, default='no ticks')
+            raise NoFrames(reason)
         document = {
             'hash': episode_hash(episode),
             'statistics': Statistics.of(episode, self._contract).to_document(),
@@ -88,18 +96,17 @@ class EpisodeCache:
         self._write(path, _blocks(episode, document))
         return _read(path)
 
-    def _bag_hash(self, bag: Path) -> str:
+    def _bag_hash(self, bag: Path, files: Sequence[Path]) -> str:
         """SHA-256 of a bag's files; remembered while their sizes and times stay the same."""
-        paths = [bag] if bag.suffix == '.mcap' else mcap_files(bag)
         try:
-            stats = [os.stat(path) for path in paths]
+            stats = [os.stat(path) for path in files]
             seen = [[stat.st_size, stat.st_mtime_ns, stat.st_ino] for stat in stats]
             note = self._folder / f'{bag.name}.{hash_text(str(bag.absolute()))[:24]}.json'
             remembered = _read_note(note)
             if remembered.get('seen') == seen:
                 return str(remembered['sha256'])
             digest = hashlib.sha256()
-            for path in paths:
+            for path in files:
                 with open(path, 'rb') as file:
                     while block := file.read(1 << 20):
                         digest.update(block)
@@ -117,7 +124,8 @@ class EpisodeCache:
                 file.writelines(blocks)
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink()
             raise EpisodeError(f'cache {self._folder}: {error.strerror}') from None
 
 

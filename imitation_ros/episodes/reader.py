@@ -72,6 +72,11 @@ class EpisodeReader:
         self._decoders: dict[str, Any] = {}
 
     @property
+    def files(self) -> list[Path]:
+        """The MCAP files of the bag."""
+        return [file.path for file in self._files]
+
+    @property
     def contract(self) -> Contract | None:
         """What the episode was recorded for; None in a foreign bag.
 

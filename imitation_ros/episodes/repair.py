@@ -21,7 +21,7 @@ class Repaired:
     """What became of a recording that was cut off.
 
     Attributes:
-        episode: its folder now; None where nothing could be read, and the folder was removed.
+        episode: its folder now; None where it held no message that can be read, and was removed.
         messages: how many were saved.
         lost_bytes: of the file that could not be read.
     """
@@ -91,7 +91,7 @@ def _finish(recording: Path, folder: Path) -> Repaired | None:
 def _salvage(recording: Path, folder: Path) -> Repaired:
     reader = EpisodeReader(recording, salvage=True)
     count = sum(topic.messages for topic in reader.topics.values())
-    if not count and not reader.attachments:
+    if not count:
         shutil.rmtree(recording)
         return Repaired(None, 0, reader.lost_bytes)
     shutil.rmtree(folder.with_name(folder.name + REPAIRING), ignore_errors=True)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 
 from imitation_ros.episodes.align import load_episode
-from imitation_ros.episodes.cache import CachedEpisode, episode_hash, EpisodeCache, hash_text
+from imitation_ros.episodes.cache import (
+    CachedEpisode,
+    episode_hash,
+    EpisodeCache,
+    hash_text,
+    NoFrames,
+)
 from imitation_ros.episodes.info import check_outcome
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.rosbag2 import METADATA
@@ -24,6 +30,8 @@ LEARNED_FROM = ('success', 'unknown')
 """Outcomes that are learned from unless told otherwise."""
 
 Loader = Callable[[], CachedEpisode]
+Progress = Callable[[int, int], None]
+"""Told how many episodes of how many are aligned."""
 
 
 class TrainingSet:
@@ -53,8 +61,9 @@ class TrainingSet:
         outcomes: Collection[str] = LEARNED_FROM,
         label: str = 'expert',
         cache: str | Path | None = None,
+        progress: Progress = lambda done, total: None,
     ) -> TrainingSet:
-        """The episodes in a dataset folder, by name.
+        """The episodes in a dataset folder, by name; each is aligned now if it never was.
 
         Args:
             folder: with an episode in each folder below, or one episode.
@@ -63,6 +72,7 @@ class TrainingSet:
             outcomes: which episodes to take.
             label: which action is the label; see `load_episode`.
             cache: where aligned episodes are kept; `.training_cache` in `folder` if None.
+            progress: told after each episode.
 
         Raises:
             EpisodeError: there is no such episode, one is damaged, or one was recorded for
@@ -71,38 +81,45 @@ class TrainingSet:
         folder = Path(folder)
         for outcome in outcomes:
             check_outcome(outcome)
+        own = folder.parent if (folder / METADATA).exists() else folder
         skipped: Counter[str] = Counter()
-        paths: list[Path] = []
-        for path in _episode_folders(folder, skipped):
+        loaders: list[Loader] = []
+        paths = _episode_folders(folder, skipped)
+        for done, path in enumerate(paths):
+            if len(loaders) == limit:
+                skipped[f'beyond the first {limit}'] = len(paths) - done
+                break
             reader = EpisodeReader(path)
             contract = contract or _contract_of(reader)
             if reader.info.outcome not in outcomes:
                 skipped[f'outcome {reader.info.outcome}'] += 1
-            elif limit is not None and len(paths) >= limit:
-                skipped[f'beyond the first {limit}'] += 1
-            else:
-                _check_contract(reader, contract)
-                paths.append(path)
-        if not paths or contract is None:
-            reasons = ', '.join(f'{count} {reason}' for reason, count in skipped.items())
+                continue
+            _check_contract(reader, contract)
+            aligned = EpisodeCache(cache or own / CACHE, contract, label)
+            align = partial(load_episode, path, contract, label)
+            load = partial(aligned.get, path, reader.files, align)
+            try:
+                load()
+                loaders.append(load)
+            except NoFrames as reason:
+                skipped[f'no frame ({reason})'] += 1
+            progress(done + 1, len(paths))
+        if not loaders or contract is None:
+            reasons = ', '.join(f'{count} with {reason}' for reason, count in skipped.items())
             raise EpisodeError(f'{folder}: no episode to learn from ({reasons or "none there"})')
-        own = folder.parent if (folder / METADATA).exists() else folder
-        arrays = EpisodeCache(cache or own / CACHE, contract, label)
-        loaders = [
-            partial(arrays.get, path, partial(load_episode, path, contract, label))
-            for path in paths
-        ]
         return cls(contract, loaders, dict(skipped))
 
     @classmethod
     def from_episodes(cls, episodes: Sequence[Episode], contract: Contract) -> TrainingSet:
-        """Episodes that are in memory already."""
+        """Episodes that are in memory already; those without frames are skipped."""
 
         def kept(episode: Episode) -> CachedEpisode:
             statistics = Statistics.of(episode, contract)
             return CachedEpisode(episode, episode_hash(episode), statistics)
 
-        return cls(contract, [partial(kept, episode) for episode in episodes], {})
+        loaders = [partial(kept, episode) for episode in episodes if len(episode)]
+        empty = len(episodes) - len(loaders)
+        return cls(contract, loaders, {'no frame': empty} if empty else {})
 
     def __len__(self) -> int:
         return len(self._loaders)
@@ -112,12 +129,6 @@ class TrainingSet:
 
     def __iter__(self) -> Iterator[Episode]:
         return (load().episode for load in self._loaders)
-
-    def prepare(self, advance: Callable[[], None] = lambda: None) -> None:
-        """Aligns every episode that is not in the cache yet; calls `advance` after each."""
-        for load in self._loaders:
-            load()
-            advance()
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -145,9 +156,10 @@ class TrainingSet:
         held_out = round(validation_fraction * len(self))
         held_out = min(max(held_out, 1), len(self) - 1) if validation_fraction else 0
         order = rng.permutation(len(self))
-        return self._only(order[held_out:]), self._only(order[:held_out])
+        return self.subset(order[held_out:]), self.subset(order[:held_out])
 
-    def _only(self, indices: np.typing.NDArray[np.int64]) -> TrainingSet:
+    def subset(self, indices: Iterable[int]) -> TrainingSet:
+        """The episodes of these indices, in the order that they have here."""
         loaders = [self._loaders[index] for index in sorted(indices)]
         return TrainingSet(self.contract, loaders, self.skipped)
 
@@ -159,7 +171,7 @@ def _episode_folders(folder: Path, skipped: Counter[str]) -> list[Path]:
     if not folder.is_dir():
         raise EpisodeError(f'{folder}: no such folder')
     if unfinished := len(list(folder.glob(f'*{RECORDING}'))):
-        skipped['still being recorded, or cut off'] = unfinished
+        skipped['a recording that is not finished'] = unfinished
     return sorted(
         path for path in folder.iterdir()
         if (path / METADATA).exists() and path.suffix != RECORDING

@@ -170,10 +170,10 @@ def _check_wire_fields(where: str, part: ActionPart, codec: Codec) -> None:
             raise ContractError(f'{where}.joints', f'{part.type} has no joints', 'valid: select')
         _check_once(f'{where}.joints', part.joints)
     elif not part.select and not codec.has_field('data'):
-        keys = 'joints, or select' if codec.joint_fields(('any',)) else 'select'
-        raise ContractError(where, f'no {keys}', codec.valid_fields)
+        found = 'neither joints nor select' if codec.joint_fields(('any',)) else 'no select'
+        raise ContractError(where, found, codec.valid_fields)
     _check_fields(f'{where}.{"joints" if part.joints else "select"}', part.wire_fields, codec)
-    if not codec.can_command(part.wire_fields):
+    if not codec.can_command((*part.wire_fields, *part.constants)):
         valid = 'position, velocity or effort of the same joints in the same order'
         raise ContractError(f'{where}.select', f'found {list(part.wire_fields)}', valid)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from imitation_ros.errors import MessageError
@@ -130,8 +131,8 @@ class Pairing:
         return ticks
 
     def _later_is_whole(self) -> bool:
-        start = self._statuses[0][0]
-        for source_ns, status in list(self._statuses)[1:]:
-            if sum(start < at <= source_ns for at, _, _ in self._messages) >= status.sent > 0:
-                return True
-        return False
+        """Topics keep their order: after a whole tick, nothing of an earlier one can come."""
+        return any(
+            sum(start < at <= end for at, _, _ in self._messages) >= status.sent > 0
+            for (start, _), (end, status) in pairwise(self._statuses)
+        )

@@ -18,23 +18,20 @@ import dataclasses
 from dataclasses import dataclass
 import math
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import imitation_ros
-from imitation_ros.errors import EpisodeError, ImitationError, one_of
+from imitation_ros.episodes.training_set import TrainingSet
+from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.learning.training_state import State, StateFile
 from imitation_ros.learning.windows import Batch, Windows
 from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization
 from imitation_ros.policies.policy import Policy
-from imitation_ros.types import Episode
 import numpy as np
 import torch
 from torch import nn, Tensor
-
-if TYPE_CHECKING:
-    from imitation_ros.episodes.training_set import TrainingSet
 
 Progress = Callable[[int, float, 'float | None'], None]
 """Called after each epoch with its number (from 1), training loss and validation loss."""
@@ -54,7 +51,9 @@ class BCConfig:
         execute: actions of a chunk that are carried out before the next is predicted.
         epochs: at most.
         batch_size: samples a step.
-        learning_rate: of Adam.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW: how strongly large weights are shrunk, which keeps the policy
+            smooth between few demonstrations.
         gradient_clip: norm at which gradients are cut off.
         average: weights are averaged over about 1 / (1 - average) steps; 0 takes the last.
         validation_fraction: of the episodes, held out for early stopping; 0 trains on all.
@@ -72,6 +71,7 @@ class BCConfig:
     epochs: int = 300
     batch_size: int = 256
     learning_rate: float = 1e-3
+    weight_decay: float = 0.3
     gradient_clip: float = 1.0
     average: float = 0.99
     validation_fraction: float = 0.1
@@ -85,6 +85,7 @@ class BCConfig:
             'epochs': (self.epochs >= 1, 'at least 1'),
             'batch_size': (self.batch_size >= 1, 'at least 1'),
             'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
+            'weight_decay': (0 <= self.weight_decay < math.inf, 'at least 0'),
             'gradient_clip': (self.gradient_clip > 0, 'above 0'),
             'average': (0 <= self.average < 1, '0 to 1, less than 1'),
             'validation_fraction': (0 <= self.validation_fraction < 1, '0 to 1, less than 1'),
@@ -169,8 +170,9 @@ def train_bc(
     _check_device(config.device)
     contract, architecture = training_set.contract, config.architecture
     specs = contract.observation_specs, contract.action_specs
-    train, held_out = _split(training_set, config, seed)
-    normalization = Normalization.fit(train, *specs)
+    split = training_set.split(config.validation_fraction, np.random.default_rng(seed))
+    train, held_out = map(list, split)
+    normalization = Normalization.fit(split[0].statistics, *specs)
     identity = {
         'config': _plain(config), 'seed': seed, 'data_hash': training_set.hash,
         'contract_fingerprint': contract.fingerprint,
@@ -228,7 +230,12 @@ class Learner:
         self._networks = nn.ModuleDict(
             {'network': network, 'average': self._average, 'best': self.best}
         )
-        self._optimizer = torch.optim.Adam(network.parameters(), config.learning_rate, fused=True)
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
         self.best_epoch = 0
         self.train_loss: list[float] = []
         self.validation_loss: list[float] = []
@@ -324,22 +331,6 @@ def mean_loss(network: Network, windows: Windows) -> float:
         negative_log_likelihood(network, windows.batch(frames)) * len(frames) for frames in batches
     ]
     return float(sum(losses)) / len(windows)
-
-
-def _split(
-    training_set: TrainingSet, config: BCConfig, seed: int
-) -> tuple[list[Episode], list[Episode]]:
-    """Episodes to fit to, and at least one to stop by if there are two and any are wanted."""
-    if config.validation_fraction and len(training_set) > 1:
-        train, held_out = training_set.split(
-            config.validation_fraction, np.random.default_rng(seed)
-        )
-    else:
-        train, held_out = training_set, []
-    episodes = [[part[index] for index in range(len(part))] for part in (train, held_out)]
-    if not sum(map(len, episodes[0])):
-        raise EpisodeError('the training set holds no frames; valid: one episode or more')
-    return episodes[0], episodes[1]
 
 
 def _check_device(device: str) -> None:

@@ -13,11 +13,11 @@ from typing import Any
 
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.policies.checkpoint import load_checkpoint
+from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import roll_out
 from imitation_ros.types import Action, Frame
-import torch
 
 EXPERT = 'expert'
 """As the source of actions: the task's scripted expert."""
@@ -131,7 +131,7 @@ def _actor(
     task: str, contract: str, source: str
 ) -> tuple[ArmEnv, Callable[[Frame], Action], Callable[[], None]]:
     """Environment, policy and the policy's reset."""
-    torch.set_num_threads(1)
+    use_one_thread()
     checked = load_contract(contract)
     environment = ArmEnv(task, checked)
     if source == EXPERT:

@@ -210,16 +210,15 @@ def _depth(type: str) -> int:
 
 
 def _same(one: QoSProfile, other: QoSProfile) -> bool:
-    return one.reliability == other.reliability and one.durability == other.durability
+    return bool(one.reliability == other.reliability and one.durability == other.durability)
 
 
 def _works(present: QoSProfile, strongest: QoSProfile) -> bool:
     """Whether a subscription asks for no more than the publishers can give."""
-    asks_reliable = present.reliability == ReliabilityPolicy.RELIABLE
-    asks_latched = present.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    return (not asks_reliable or strongest.reliability == ReliabilityPolicy.RELIABLE) and (
-        not asks_latched or strongest.durability == DurabilityPolicy.TRANSIENT_LOCAL
-    )
+    reliable, latched = ReliabilityPolicy.RELIABLE, DurabilityPolicy.TRANSIENT_LOCAL
+    too_reliable = present.reliability == reliable and strongest.reliability != reliable
+    too_latched = present.durability == latched and strongest.durability != latched
+    return not (too_reliable or too_latched)
 
 
 def _contract_qos(profile: QoSProfile) -> QoS:

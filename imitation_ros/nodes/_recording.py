@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from imitation_ros.episodes.repair import repair
-from imitation_ros.episodes.writer import EpisodeWriter
+from imitation_ros.episodes.writer import EpisodeWriter, RECORDING
 from imitation_ros.errors import EpisodeError
 from imitation_ros.nodes._recorded_topics import Offer
 from imitation_ros.nodes._take import Taken
@@ -19,11 +19,8 @@ class Recording:
 
     Args:
         writer: of the episode.
-        topics: what is known to be recorded.
-        offer: says how a topic is published.
-
-    Attributes:
-        failure: what ended it early, '' while all is well.
+        topics: what is to be recorded.
+        offer: says how a topic is published, None while its type is not known.
 
     Raises:
         EpisodeError: a topic cannot be recorded; nothing is left of the episode.
@@ -32,12 +29,12 @@ class Recording:
     def __init__(
         self, writer: EpisodeWriter, topics: list[str], offer: Callable[[str], Offer | None]
     ) -> None:
-        self.failure = ''
         self._writer, self._offer = writer, offer
         self._numbers: dict[str, int] = {}
         try:
             for topic in topics:
-                self._announce(topic)
+                if offer(topic) is not None:
+                    self._announce(topic)
         except EpisodeError:
             writer.discard()
             raise
@@ -75,16 +72,17 @@ class Recording:
         """Makes what was written before a failure readable; says where it is."""
         try:
             if self._writer.error is None:
-                return f'what came before is in {self.stop("unknown", counts)}'
-            repaired = repair(self.folder.with_name(self.folder.name + '.recording'))
-            return f'what came before is in {repaired.episode}'
+                self.stop('unknown', counts)
+            elif not self.folder.exists():
+                repair(self.folder.with_name(self.folder.name + RECORDING))
         except EpisodeError as error:
-            return f'it will be repaired at the next start ({error})'
+            return f'what came before is repaired at the next start ({error})'
+        return f'what came before is in {self.folder}'
 
     def _announce(self, name: str) -> int:
         offer = self._offer(name)
         if offer is None:
-            return 0
+            raise ValueError(f'{name}: a message of a topic that is not subscribed')
         self._numbers[name] = self._writer.add_topic(
             offer.name, offer.type, offer.qos, offer.type_hash, name
         )

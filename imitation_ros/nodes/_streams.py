@@ -8,6 +8,7 @@ from typing import Any
 
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import Aligner
+from imitation_ros.frames.codecs import codec_for
 from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import action_topic, Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE, SENSOR
@@ -55,7 +56,9 @@ class FrameStream:
             )
             for topic, source in sources.items()
         ]
-        if simulated:
+        # Only a message without a header needs the clock to be placed in simulated time.
+        stamped = all(codec_for(source.type).stamped for source in contract.sources)
+        if (simulated or lockstep) and not stamped:
             self._subscriptions.append(
                 node.create_subscription(ClockMessage, '/clock', self._on_clock, SENSOR)
             )

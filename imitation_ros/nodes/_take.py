@@ -175,7 +175,7 @@ class Taker:
         context = self._node.context
         wait_set = _rclpy.WaitSet(len(entries), 1, 0, 0, 0, 0, context.handle)
         handles = {entry.subscription.handle.pointer: entry for entry in entries}
-        while not self._changed and context.ok():
+        while not (self._changed or self._closing) and context.ok():
             wait_set.clear_entities()
             for entry in entries:
                 wait_set.add_subscription(entry.subscription.handle)

@@ -7,7 +7,7 @@ no service and no diagnosis costs one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 import sys
@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.repair import find_unfinished, repair
 from imitation_ros.episodes.writer import check_free_space, EpisodeWriter, next_episode_folder
@@ -28,6 +28,7 @@ from imitation_ros.nodes._messages import message_class, new, RELIABLE, SENSOR
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._recorded_topics import RecordedTopics
 from imitation_ros.nodes._recording import in_words, Recording
+from imitation_ros.nodes._recording_health import diagnostic, ERROR, OK, topic_diagnostics, WARN
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._take import Taken, Taker
 from imitation_ros.nodes._tick_ack import TickAck
@@ -38,7 +39,6 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Joy
 from std_srvs.srv import Trigger
 
-OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 ADAPT_PERIOD_S = 0.2
 GATE_PERIOD_S = 0.02
 
@@ -94,7 +94,7 @@ class RecorderNode(ManagedNode):
         self._acks = self.create_publisher(message_class(STATUS_TYPE), ACK_TOPIC, RELIABLE)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RELIABLE)
         self._taker = Taker(self, self._on_message)
-        simulated_time = self.get_parameter('use_sim_time').value
+        simulated_time = self.params.lockstep or self.get_parameter('use_sim_time').value
         self._topics = RecordedTopics(self, self._contract, simulated_time, self._taker)
         self._count_anew()
         self._ack: TickAck | None = None
@@ -277,8 +277,9 @@ class RecorderNode(ManagedNode):
 
     def _salvage(self, recording: Recording, counts: dict[str, Any]) -> None:
         with self._busy:
-            self._failure += f'; {recording.salvage(counts)}'
-        self.get_logger().error(self._failure)
+            if self._failure:  # else another episode has begun, and its start repaired this one
+                self._failure += f'; {recording.salvage(counts)}'
+                self.get_logger().error(self._failure)
 
     def _adapt(self) -> None:
         self._topics.adapt(recording=self._recording is not None)
@@ -287,9 +288,9 @@ class RecorderNode(ManagedNode):
         """Says once a second how the topics of the episode do, or what ended it."""
         self._taker.call_soon(self._check)
         if self._recording is not None:
-            self._publish_diagnostics(self._health(self._recording))
+            self._report(self._recording)
         elif self._failure:
-            self._publish_diagnostics([_diagnostic('recorder', ERROR, self._failure)])
+            self._publish_diagnostics([diagnostic('recorder', ERROR, self._failure)])
 
     def _check(self) -> None:
         """A full disk shows while no message comes, too."""
@@ -299,39 +300,24 @@ class RecorderNode(ManagedNode):
             except EpisodeError as error:
                 self._fail(error)
 
-    def _health(self, recording: Recording) -> list[DiagnosticStatus]:
-        now_ns = time.time_ns()
-        statuses, troubles = [], []
-        for name, traffic in self._traffic.items():
-            publishers = self._taker.publishers(name)
-            if publishers > 1:
-                traffic.note_several_publishers()
-            # In lockstep the time between two messages says nothing about the sensor.
-            max_age_s = None if self.params.lockstep else self._topics[name].max_age_s
-            report = traffic.report(now_ns, max_age_s, publishers)
-            text = '; '.join(report.troubles)
-            values = traffic.summary() | {'rate_hz': round(report.rate_hz, 1)}
-            statuses.append(_diagnostic(f'recorder: {name}', WARN if text else OK, text, values))
-            troubles += [f'{name}: {trouble}' for trouble in report.troubles]
+    def _report(self, recording: Recording) -> None:
+        statuses, troubles = topic_diagnostics(
+            self._topics,
+            self._traffic,
+            self._taker.publishers,
+            self.params.lockstep,
+            time.time_ns(),
+        )
         if troubles:
             self.get_logger().warning('; '.join(troubles), throttle_duration_sec=5.0)
-        text, values = f'recording {recording.folder}', {'counts': in_words(self._traffic)}
-        return [_diagnostic('recorder', WARN if troubles else OK, text, values), *statuses]
+        level, text = WARN if troubles else OK, f'recording {recording.folder}'
+        counts = {'counts': in_words(self._traffic)}
+        self._publish_diagnostics([diagnostic('recorder', level, text, counts), *statuses])
 
     def _publish_diagnostics(self, statuses: list[DiagnosticStatus]) -> None:
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
-
-
-def _diagnostic(
-    name: str, level: bytes, text: str, values: Mapping[str, object] | None = None
-) -> DiagnosticStatus:
-    pairs = [
-        KeyValue(key=key, value='unknown' if value is None else str(value))
-        for key, value in (values or {}).items()
-    ]
-    return DiagnosticStatus(name=name, level=level, message=text, values=pairs)
 
 
 def _decode_status(data: bytes) -> Status:

@@ -14,7 +14,7 @@ from typing import Any
 
 from imitation_ros.errors import GraphError
 from imitation_ros.frames.contract import load_contract
-from imitation_ros.frames.status import EPISODE_TOPIC, STATUS_TYPE, Status
+from imitation_ros.frames.status import EPISODE_TOPIC, Status, STATUS_TYPE
 from imitation_ros.nodes.graph import Graph
 
 
@@ -106,7 +106,8 @@ class LockstepSession:
         success = ended.values['success'] == '1'
         path = None
         if self._recording:
-            path = Path(graph.call('recorder/success' if success else 'recorder/failure'))
+            answer = graph.call('recorder/success' if success else 'recorder/failure')
+            path = Path(answer.splitlines()[0])
         if ended.reason.startswith('timeout'):
             raise GraphError(f'episode with seed {seed}: {ended.reason}')
         return EpisodeResult(seed, success, int(ended.values['ticks']), path)

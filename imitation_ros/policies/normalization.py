@@ -5,18 +5,43 @@ The statistics come from the training set and travel with the policy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from imitation_ros.types import Array, Episode, Spec
+from imitation_ros.types import Array, Spec
 import numpy as np
 
 STD_FLOOR = 1e-2
 """In the observation's unit (rad, m …): less spread is noise and must not be blown up."""
 ACTION_STD_FLOOR = 1e-2
 """Of half the range that the contract allows a command."""
-IMAGES_SAMPLED = 256
+PIXELS = {'uint8': (127.5, 64.0), 'uint16': (1000.0, 500.0)}
+"""Mean and deviation taken for images: of 8-bit values, and of depths in mm over a table."""
+
+
+class Moments(Protocol):
+    """Mean and standard deviation (n,) over a training set."""
+
+    @property
+    def mean(self) -> Array:
+        """(n,)."""
+
+    @property
+    def std(self) -> Array:
+        """(n,)."""
+
+
+class Statistics(Protocol):
+    """What is known of a training set's vectors and continuous action parts."""
+
+    @property
+    def observations(self) -> Mapping[str, Moments]:
+        """By name."""
+
+    @property
+    def actions(self) -> Mapping[str, Moments]:
+        """By part."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +82,20 @@ class Normalization:
     @classmethod
     def fit(
         cls,
-        episodes: Sequence[Episode],
+        statistics: Statistics,
         observations: Mapping[str, Spec],
         actions: Mapping[str, Spec],
     ) -> Normalization:
-        """Takes mean and standard deviation over all frames of `episodes`."""
+        """From the training set's statistics, with floors under the deviations."""
         return cls(
             {
-                name: (_fit_image if spec.image else _fit_vector)(
-                    [episode.observations[name] for episode in episodes]
-                )
+                name: _pixels(spec)
+                if spec.image
+                else _standard(statistics.observations[name], STD_FLOOR)
                 for name, spec in observations.items()
             },
             {
-                part: _fit_vector([episode.actions[part] for episode in episodes], _floor(spec))
+                part: _standard(statistics.actions[part], _floor(spec))
                 for part, spec in actions.items()
                 if not spec.discrete
             },
@@ -105,16 +130,14 @@ class Normalization:
         )
 
 
-def _fit_vector(arrays: Sequence[Array], floor: Array | float = STD_FLOOR) -> Standard:
-    array = np.concatenate(arrays).astype(np.float64)  # (T, n)
-    return Standard(array.mean(0), np.maximum(array.std(0), floor))
+def _standard(moments: Moments, floor: Array | float) -> Standard:
+    return Standard(moments.mean, np.maximum(moments.std, floor))
 
 
-def _fit_image(arrays: Sequence[Array]) -> Standard:
-    frames = sum(len(array) for array in arrays)
-    every = max(1, frames // IMAGES_SAMPLED)
-    sample = np.concatenate([array[::every] for array in arrays]).astype(np.float64)
-    return Standard(sample.mean((0, 1, 2)), np.maximum(sample.std((0, 1, 2)), 1.0))  # (channels,)
+def _pixels(spec: Spec) -> Standard:
+    mean, std = PIXELS[spec.dtype]
+    channels = spec.shape[-1]
+    return Standard(np.full(channels, mean), np.full(channels, std))
 
 
 def _floor(spec: Spec) -> Array | float:

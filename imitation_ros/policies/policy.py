@@ -15,8 +15,7 @@ class Policy:
 
     It remembers the last `history` frames and what is left of the current chunk, and forgets both
     where a tick is missing, just as windows of the training set do not span a gap. Runs on the
-    CPU; in a process with a control loop, call `torch.set_num_threads(1)` first: handing a small
-    layer to a second thread costs tens of milliseconds now and then.
+    CPU; a process with a control loop calls `use_one_thread` first.
 
     Attributes:
         contract: that it was trained for.
@@ -105,6 +104,11 @@ class Policy:
             standard = self.normalization.actions.get(part)
             chunk[part] = standard.invert(actions) if standard else actions
         return chunk
+
+
+def use_one_thread() -> None:
+    """Keeps torch on one thread: handing a small layer to a second one costs 24 ms at times."""
+    torch.set_num_threads(1)
 
 
 def _append(history: Array, newest: Array, first: bool) -> None:

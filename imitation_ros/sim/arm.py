@@ -6,9 +6,9 @@ from itertools import pairwise
 import math
 
 from imitation_ros.errors import one_of, TaskError
+from imitation_ros.sim.bullet import bullet
 from imitation_ros.sim.kinematics import Kinematics
 from imitation_ros.sim.model import ArmModel
-from imitation_ros.sim.world import bullet
 from imitation_ros.types import Array
 import numpy as np
 
@@ -57,7 +57,7 @@ class Arm:
         self._tool_target = self.kinematics.forward(joints).position
         self._velocity = np.zeros(3)
         self._velocity_steps = 0
-        self._servo = False
+        self._servo = self._driven = False
         self._finger = self._finger_target = 0.0 if closed else self._model.finger_open_m
         fingers = [self._finger] * len(self._model.fingers)
         for motor, position in zip(self._motors, [*joints.tolist(), *fingers]):
@@ -96,8 +96,9 @@ class Arm:
         reach = self._model.finger_speed * self._step_s * ahead
         targets = np.empty((steps, len(self._motors)))
         targets[:, :count] = self._commanded + share * (self._target - self._commanded)
-        targets[:, count:] = self._finger + _clip(
-            self._finger_target - self._finger, -reach[:, None], reach[:, None]
+        left = self._finger_target - self._finger
+        targets[:, count:] = self._finger + math.copysign(1.0, left) * np.minimum(
+            reach[:, None], abs(left)
         )
         self._commanded, self._finger = targets[-1, :count], float(targets[-1, -1])
         self._steps_left = max(self._steps_left - steps, 1)
@@ -105,6 +106,7 @@ class Arm:
 
     def drive(self, targets: list[float]) -> None:
         """Gives the motors their targets for one step of physics."""
+        self._driven = True
         bullet.setJointMotorControlArray(
             self._body,
             self._motors,
@@ -119,6 +121,8 @@ class Arm:
         """Positions, then velocities, then efforts of the model's joints, fingers last."""
         states = bullet.getJointStates(self._body, self._motors, physicsClientId=self._client)
         positions, velocities, _, efforts = zip(*states)
+        if not self._driven:  # PyBullet still tells the efforts from before the reset
+            efforts = (0.0,) * len(self._motors)
         return (*positions, *velocities, *efforts)
 
     def tool_pose(self) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ the same actions give the same motion in both.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
@@ -21,7 +21,7 @@ from imitation_ros.types import Action, Array, Frame, Spec
 import numpy as np
 
 
-class ArmEnv(gymnasium.Env[dict[str, Array], Action]):
+class ArmEnv(gymnasium.Env[dict[str, Any], dict[str, Any]]):
     """One task, tick by tick.
 
     The reward is 0 while the goal is reached and -1 otherwise, so that a return counts the ticks
@@ -33,8 +33,6 @@ class ArmEnv(gymnasium.Env[dict[str, Array], Action]):
         simulator: the simulation below.
         executed: the last action, as the guard let it pass.
     """
-
-    metadata: ClassVar[dict[str, Any]] = {'render_modes': ['rgb_array']}
 
     def __init__(
         self,
@@ -52,13 +50,14 @@ class ArmEnv(gymnasium.Env[dict[str, Array], Action]):
         self.contract = contract
         self.simulator = Simulator(task, contract, model, camera)
         self.render_mode = render_mode
-        self.metadata = {**type(self).metadata, 'render_fps': round(contract.rate_hz)}
+        self.metadata = {'render_modes': ['rgb_array'], 'render_fps': round(contract.rate_hz)}
         self.observation_space = spaces.Dict(_spaces(contract.observation_specs))
         self.action_space = spaces.Dict(_spaces(contract.action_specs))
         self.executed: Action = {}
         self._observer = Observer(contract, self.simulator)
         self._guard = Guard(contract)
         self._tick_s = 1.0 / contract.rate_hz
+        self._observation: dict[str, Array] = {}
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

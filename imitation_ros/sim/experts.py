@@ -24,7 +24,7 @@ SPEED = 0.35
 """m/s, of the tool where nothing is near."""
 APPROACH_PER_S = 6.0
 """Speed per distance near a target: what is left shrinks to 1/e in 1/6 s."""
-REACH_PER_S = 4.0
+REACH_PER_S = 3.0
 """The same for `reach`: gentle, so that most of the way is linear in what is seen."""
 KEY_SHARE = 0.4
 """A key is pressed from where half this share of its speed is wanted, or it would stop short."""

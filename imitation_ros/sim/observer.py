@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 from imitation_ros.errors import one_of, TaskError
 from imitation_ros.frames.contract import Contract, Source
 from imitation_ros.frames.images import fit
-from imitation_ros.sim.simulator import CAMERA_TOPIC, Simulator
+from imitation_ros.sim.simulator import CAMERA_TOPIC, CAMERA_TYPE, Simulator
 from imitation_ros.types import Array
 import numpy as np
 
@@ -48,8 +47,8 @@ class Observer:
         return {part: read() for part, read in self._feedback.items()}
 
     def _reader(self, where: str, sources: tuple[Source, ...]) -> Callable[[], Array]:
-        if sources[0].topic == CAMERA_TOPIC and sources[0].resize:
-            return partial(self._picture, sources[0].resize, sources[0].encoding or 'rgb8')
+        if sources[0].resize:
+            return self._camera(where, sources[0], sources[0].resize)
         places = np.array(
             [self._place(where, source, field) for source in sources for field in source.select]
         )
@@ -58,7 +57,7 @@ class Observer:
     def _place(self, where: str, source: Source, field: str) -> int:
         channel = self._channels.get(source.topic)
         if channel is None:
-            valid = one_of(source.topic, [*self._channels, CAMERA_TOPIC])
+            valid = one_of(source.topic, self._channels)
             raise TaskError(f'{where}: the simulation has no topic {source.topic!r}; {valid}')
         if source.type != channel.type:
             raise TaskError(f'{where}: {source.topic} is {channel.type}, not {source.type}')
@@ -67,5 +66,10 @@ class Observer:
             raise TaskError(f'{where}: {source.topic} has no field {field!r}; {valid}')
         return self._places[source.topic, field]
 
-    def _picture(self, size: tuple[int, int], encoding: str) -> Array:
-        return fit(self._simulator.render(), size, encoding)
+    def _camera(self, where: str, source: Source, size: tuple[int, int]) -> Callable[[], Array]:
+        encoding = source.encoding or 'rgb8'
+        if (source.topic, source.type) != (CAMERA_TOPIC, CAMERA_TYPE) or encoding == '16UC1':
+            found = f'{encoding} as {source.type} on {source.topic!r}'
+            valid = f'rgb8 or mono8 as {CAMERA_TYPE} on {CAMERA_TOPIC!r}'
+            raise TaskError(f'{where}: the simulation has no {found}; valid: {valid}')
+        return lambda: fit(self._simulator.render(), size, encoding)

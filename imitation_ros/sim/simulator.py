@@ -23,6 +23,7 @@ POSE_FIELDS = (
     *(f'pose.orientation.{axis}' for axis in 'xyzw'),
 )
 CAMERA_TOPIC = 'camera/image_raw'
+CAMERA_TYPE = 'sensor_msgs/msg/Image'
 
 
 @dataclass(frozen=True)

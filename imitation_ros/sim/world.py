@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 import math
-import os
-import sys
 
+from imitation_ros.sim.bullet import bullet
 from imitation_ros.types import Array
 import numpy as np
-
-
-@contextmanager
-def _quiet_import() -> Iterator[None]:
-    """PyBullet greets on the standard error of every process that imports it."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with open(os.devnull, 'w') as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-with _quiet_import():
-    import pybullet as bullet
 
 CUBE_SIDE_M = 0.04
 CUBE_MASS_KG = 0.1
 TABLE_TOP = (0.55, 0.0)
 TABLE_HALF_M = (0.45, 0.6, 0.05)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
+FAR_AWAY = (0.0, 0.0, 10.0)
 SOLVER_ITERATIONS = 20
 
 
@@ -119,16 +99,20 @@ class World:
         self._snapshot = bullet.saveState(physicsClientId=self.client)
 
     def restore(self) -> None:
-        """Back to the state of `save`."""
+        """Back to the state of `save`, without a trace of what was touching what since.
+
+        PyBullet keeps contacts, with their impulses, across `restoreState`; a cube at rest then
+        moves by micrometres that it does not move in a fresh world. Parting all bodies drops them.
+        """
         bullet.restoreState(self._snapshot, physicsClientId=self.client)
+        self._put(self._cube, FAR_AWAY)
+        bullet.performCollisionDetection(physicsClientId=self.client)
 
     def place(self, cube: Array, goal: Array) -> None:
         """Puts the cube, upright and at rest, and the goal at positions (3,) m."""
         self.goal = tuple(goal.tolist())
-        for body, position in ((self._cube, cube), (self._marker_body, goal)):
-            bullet.resetBasePositionAndOrientation(
-                body, position.tolist(), UPRIGHT, physicsClientId=self.client
-            )
+        self._put(self._cube, tuple(cube.tolist()))
+        self._put(self._marker_body, self.goal)
 
     def step(self) -> None:
         """One step of physics."""
@@ -146,6 +130,11 @@ class World:
         if self.client >= 0:
             bullet.disconnect(physicsClientId=self.client)
             self.client = -1
+
+    def _put(self, body: int, position: tuple[float, ...]) -> None:
+        bullet.resetBasePositionAndOrientation(
+            body, position, UPRIGHT, physicsClientId=self.client
+        )
 
     def _box(
         self,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import os
 from pathlib import Path
 import shutil
@@ -10,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-from typing import Any
 
 import pytest
 
@@ -37,7 +37,7 @@ class InstallSpace:
 
 
 class Process:
-    """A process whose output is waited for, not slept for; use it as a context manager."""
+    """A process whose output is waited for, not slept for."""
 
     def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
         self._process = subprocess.Popen(
@@ -48,18 +48,17 @@ class Process:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
+            start_new_session=True,  # what it starts is in its group, and ends with it
         )
         self.output, self._ended = '', False
         self._grown = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
-    def __enter__(self) -> Process:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
+    def close(self) -> None:
+        """Kills it and what it started, if they are still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join()
         self._process.stdout.close()
@@ -71,8 +70,8 @@ class Process:
         assert self._has(texts), f'no {texts} in:\n{self.output}'
 
     def interrupt(self, timeout_s: float = 30.0) -> int:
-        """Sends SIGINT and returns the exit code."""
-        self._process.send_signal(signal.SIGINT)
+        """Does what Ctrl-C in a terminal does, and returns the exit code."""
+        os.killpg(self._process.pid, signal.SIGINT)
         with self._grown:
             assert self._grown.wait_for(lambda: self._ended, timeout_s), self.output
         return self._process.wait(timeout_s)
@@ -107,7 +106,7 @@ def install_space(tmp_path_factory: pytest.TempPathFactory) -> InstallSpace:
 
 
 @pytest.fixture
-def start(install_space: InstallSpace, tmp_path: Path) -> Any:
+def start(install_space: InstallSpace, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts a command in the install space's environment, in a ROS domain of its own."""
     processes: list[Process] = []
     environment = install_space.environment | {
@@ -122,7 +121,4 @@ def start(install_space: InstallSpace, tmp_path: Path) -> Any:
 
     yield start_one
     for process in processes:
-        process.__exit__()
-
-
-Start = Callable[..., Process]
+        process.close()

@@ -103,12 +103,12 @@ class Robot:
 
     def wait_until_recorded(self, name: str, messages: int) -> None:
         """Spins until a diagnosis of the recorder says that so many messages are in."""
+        self.ros.spin_until(lambda: self.messages(name) >= messages, what=f'{messages} of {name}')
 
-        def count() -> int:
-            status = self.diagnosis(name)
-            return int(next((p.value for p in status.values if p.key == 'messages'), 0))
-
-        self.ros.spin_until(lambda: count() >= messages, what=f'{messages} of {name}')
+    def messages(self, name: str) -> int:
+        """How many messages of a topic the recorder said last that it has."""
+        values = {pair.key: pair.value for pair in self.diagnosis(name).values}
+        return int(values.get('messages', 0))
 
     def diagnosis(self, name: str) -> Any:
         """What the recorder said last about a topic."""
@@ -395,6 +395,36 @@ def test_a_full_disk_ends_the_episode_and_keeps_what_came_before(ros, recorder, 
     first = EpisodeReader(data / 'episode_000000')
     assert len(data_of(first, '/joint_states')) >= 20
     assert (first.info.truncated, first.info.outcome) == (True, 'unknown')
+
+
+def test_whatever_else_goes_wrong_ends_the_episode_too(ros, recorder, data, monkeypatch):
+    recorder()
+    robot = Robot(ros)
+    robot.start_episode()
+
+    def broken(*args):
+        raise RuntimeError('out of luck')
+
+    monkeypatch.setattr(EpisodeWriter, 'write', broken)
+    ros.spin_until(
+        lambda: robot.publish('tool', 1) or (data / 'episode_000000' / 'metadata.yaml').exists()
+    )
+    ros.spin_until(lambda: 'what came before' in ros.call('recorder/success').message)
+    assert 'out of luck' in ros.call('recorder/success').message
+    assert EpisodeReader(data / 'episode_000000').info.outcome == 'unknown'
+
+
+def test_a_publisher_that_offers_less_can_join_while_recording(ros, recorder):
+    recorder()
+    robot = Robot(ros)
+    robot.start_episode()
+    late = ros.probe.create_publisher(message_class(POSE), 'tool', BEST_EFFORT)
+    message = new(POSE)
+    message.header.stamp.nanosec = 77
+    ros.spin_until(lambda: late.publish(message) or robot.messages('tool') >= 3)
+    episode = robot.end_episode()
+    stamps = [episode.decode(m).header.stamp.nanosec for m in episode.messages(['/tool'])]
+    assert stamps[-1] == 77
 
 
 def test_a_recording_that_was_cut_off_is_repaired_at_the_start(recorder, data):

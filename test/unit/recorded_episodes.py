@@ -1,13 +1,9 @@
-"""Episodes as a recorder would write them, made without ROS: messages by name, bytes by rosbags."""
+"""Episodes as a recorder would write them, made without ROS (rosbags makes the bytes)."""
 
 from __future__ import annotations
 
 from functools import cache
 from types import SimpleNamespace
-
-import numpy as np
-from rosbags.interfaces import Nodetype
-from rosbags.typesys import get_typestore, Stores
 
 from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.writer import EpisodeWriter
@@ -15,6 +11,9 @@ from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import parse_contract
 from imitation_ros.frames.status import action_topic, Status, STATUS_TOPICS, STATUS_TYPE
+import numpy as np
+from rosbags.interfaces import Nodetype
+from rosbags.typesys import get_typestore, Stores
 
 WALL_NS = 1_700_000_000_000_000_000
 PERIOD_NS = 50_000_000
@@ -159,7 +158,7 @@ def record_lockstep(folder, ticks=20, outcome='success', contract=None, seed=0, 
     return bag.writer.stop(outcome)
 
 
-def record_real_time(folder, ticks=20, lose=(), contract=None, teleop=True, engaged='true'):
+def record_real_time(folder, ticks=20, lose=(), contract=None, teleop=True, mode='expert'):
     """A real-time episode: observations at 100 Hz, ticks at 20 Hz, those in `lose` unobserved."""
     bag = Bag(folder, contract or parse_contract(CONTRACT))
     for step in range(-5, 5 * ticks):
@@ -169,7 +168,7 @@ def record_real_time(folder, ticks=20, lose=(), contract=None, teleop=True, enga
         if step >= 0 and step % 5 == 0:
             tick_ns = now_ns + 2_000_000
             if teleop:
-                bag.act('teleop', action(tick), tick_ns, tick_ns + 1_000_000, engaged=engaged)
+                bag.act('teleop', action(tick), tick_ns, tick_ns + 1_000_000, engaged='true')
             executed = {**action(tick), 'arm': [0.5, 0.5]}
-            bag.act('executed', executed, tick_ns, tick_ns + 2_000_000, mode='expert')
+            bag.act('executed', executed, tick_ns, tick_ns + 2_000_000, mode=mode)
     return bag.writer.stop('success')

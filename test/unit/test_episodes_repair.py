@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from recorded_episodes import Bag, contract, record_lockstep, state, WALL_NS
-import yaml
-
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.repair import find_unfinished, repair, repair_dataset
 from imitation_ros.episodes.writer import EpisodeWriter
 from imitation_ros.errors import EpisodeError
+import pytest
+from recorded_episodes import Bag, contract, record_lockstep, state, WALL_NS
+import yaml
 
 
 def cut_off(folder, keep=1.0, ticks=30):
@@ -74,15 +73,12 @@ def test_only_what_was_cut_off_is_found(tmp_path):
     assert find_unfinished(tmp_path) == []
 
 
-def test_a_recording_without_messages_is_kept_one_without_anything_removed(tmp_path):
-    repaired = repair(cut_off(tmp_path / 'a', 0.5, ticks=0))
-    assert repaired.messages == 0
-    assert EpisodeReader(tmp_path / 'a').contract == contract()
-    for keep in (0.0, 0.003):
-        repaired = repair(cut_off(tmp_path / 'b', keep))
-        assert repaired.episode is None
-        assert 'an empty recording was removed' in str(repaired)
-        assert not list(tmp_path.glob('b*'))
+@pytest.mark.parametrize('keep', [0.0, 0.003, 0.1, 0.2])
+def test_a_recording_without_messages_is_removed(tmp_path, keep):
+    repaired = repair(cut_off(tmp_path / 'e', keep))
+    assert repaired.episode is None
+    assert 'an empty recording was removed' in str(repaired)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_damaged_chunk_is_left_out_and_counted(tmp_path):
@@ -117,7 +113,7 @@ def test_a_repair_that_was_itself_cut_off(tmp_path):
 
 def test_nothing_is_overwritten(tmp_path):
     recording = cut_off(tmp_path / 'e', 0.8)
-    record_lockstep(tmp_path / 'e', 3)
+    record_lockstep(tmp_path / 'other', 3).rename(tmp_path / 'e')
     with pytest.raises(EpisodeError, match=r'e exists; .*e\.recording must be moved or renamed'):
         repair(recording)
     assert recording.exists()

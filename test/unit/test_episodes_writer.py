@@ -10,13 +10,6 @@ import subprocess
 import sys
 import time
 
-import pytest
-from recorded_episodes import cdr, contract, new, record_lockstep, STORE, WALL_NS
-from rosbags.highlevel import AnyReader
-from rosbags.interfaces import QosDurability
-from rosbags.rosbag2 import Reader
-import yaml
-
 from imitation_ros.episodes.definitions import message_definition
 from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.mcap_records import MAX_MESSAGE_BYTES
@@ -29,6 +22,12 @@ from imitation_ros.episodes.writer import (
 )
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import QoS
+import pytest
+from recorded_episodes import cdr, contract, new, record_lockstep, STORE, WALL_NS
+from rosbags.highlevel import AnyReader
+from rosbags.interfaces import QosDurability
+from rosbags.rosbag2 import Reader
+import yaml
 
 FLOAT = 'std_msgs/msg/Float64'
 
@@ -172,9 +171,13 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 
 
 def test_an_exception_keeps_the_episode_as_unknown(tmp_path):
-    with pytest.raises(KeyboardInterrupt), EpisodeWriter(tmp_path / 'e') as writer:
-        write_floats(writer, 10)
-        raise KeyboardInterrupt
+    def record():
+        with EpisodeWriter(tmp_path / 'e') as writer:
+            write_floats(writer, 10)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        record()
     reader = EpisodeReader(tmp_path / 'e')
     assert reader.info.outcome == 'unknown'
     assert reader.topics['/x'].messages == 10
@@ -221,9 +224,13 @@ def test_a_full_disk_stops_the_episode_and_costs_nothing_before(tmp_path, small_
     writer = EpisodeWriter(tmp_path / 'e')
     number = writer.add_topic('/x', 'sensor_msgs/msg/Image')
     sent = [os.urandom(100_000) for _ in range(50)]
-    with pytest.raises(EpisodeError, match=r'e\.recording: cannot be written: File too large'):
+
+    def write_all():
         for index, data in enumerate(sent):
             writer.write(number, data, WALL_NS + index, WALL_NS, index + 1)
+
+    with pytest.raises(EpisodeError, match=r'e\.recording: cannot be written: File too large'):
+        write_all()
     with pytest.raises(EpisodeError, match='cannot be written'):
         writer.write(number, b'', 0, 0)
     with pytest.raises(EpisodeError, match='cannot be written'):
