@@ -57,6 +57,7 @@ setup(
             'ros-kilted-std-srvs',
             *(f'ros-kilted-{messages}-msgs' for messages in MESSAGES),
         ],
+        'test': ['pytest'],  # makes colcon test call pytest
         'dev': [
             'colcon-common-extensions',
             'hypothesis',

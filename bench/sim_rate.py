@@ -28,7 +28,7 @@ import numpy as np
 
 CONTRACT = Path(__file__).parents[1] / 'config' / 'contracts' / 'panda_twist.yaml'
 AT_LEAST = 0.9
-BLOCK = 20
+BLOCK = 10
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
@@ -73,15 +73,19 @@ def _pair(index: int, ticks: int) -> dict[str, Any]:
         turn = (index + start // BLOCK) % len(names)
         for name in names[turn:] + names[:turn]:
             seconds[name].append(_seconds(contestants[name], actions[start : start + BLOCK]))
-    rate_hz = {name: BLOCK / statistics.median(spent) for name, spent in seconds.items()}
     for owner in (env, simulator, raw):
         owner.close()
-    return {
-        'pair': index,
-        **{f'{name}_ticks_per_s': round(rate, 1) for name, rate in rate_hz.items()},
-        'ratio': round(rate_hz['simulator'] / rate_hz['raw'], 4),
-        'env_ratio': round(rate_hz['env'] / rate_hz['raw'], 4),
+    rates = {
+        f'{name}_ticks_per_s': round(BLOCK / statistics.median(spent), 1)
+        for name, spent in seconds.items()
     }
+    ratio, env_ratio = (_ratio(seconds['raw'], seconds[name]) for name in ('simulator', 'env'))
+    return {'pair': index, **rates, 'ratio': ratio, 'env_ratio': env_ratio}
+
+
+def _ratio(raw: list[float], other: list[float]) -> float:
+    """Of the rates, block by block; the median, since the load of the machine comes and goes."""
+    return round(statistics.median(base / spent for base, spent in zip(raw, other)), 4)
 
 
 def _seconds(tick: Callable[[Action], object], actions: list[Action]) -> float:

@@ -1,26 +1,76 @@
-"""Which tests can run on this machine. Never imports rclpy: that alone would bind a context."""
+"""Which tests can run on this machine. Never imports rclpy: that alone would bind a context.
+
+On a ROS 2 machine without the extras, whatever needs them is left out and named in the header.
+Where everything has to be tested, REQUIRE_ROS is set, and nothing is left out in silence.
+"""
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
 from importlib.util import find_spec
 import os
+from pathlib import Path
 
 import pytest
 
-NEEDS = {'ros': 'rclpy', 'launch': 'rclpy', 'learning': 'torch'}
-MISSING = {folder: module for folder, module in NEEDS.items() if find_spec(module) is None}
-collect_ignore = list(MISSING)
+TESTS = Path(__file__).parent
+OPTIONAL = ('rclpy', 'torch', 'safetensors', 'pybullet', 'gymnasium', 'matplotlib', 'imageio')
+OPTIONAL += ('mcap', 'lz4', 'zstandard', 'hypothesis', 'rosbags')
+MISSING = {name for name in OPTIONAL if find_spec(name) is None}
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Names of what a module imports as soon as it is imported itself."""
+    unread: list[ast.AST] = [ast.parse(path.read_text())]
+    while unread:
+        node = unread.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f'{node.module}.{alias.name}' for alias in node.names)
+        elif not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            unread += ast.iter_child_nodes(node)
+
+
+def missing_for(path: Path) -> set[str]:
+    """What a test file cannot be imported without, through our own modules too."""
+    missing, seen, unread = set(), set(), [path]
+    while unread:
+        for name in imported(unread.pop()):
+            missing |= {name.split('.')[0]} & MISSING
+            module = Path(TESTS.parent, *name.split('.'))
+            for file in {module.with_suffix('.py'), module / '__init__.py'} - seen:
+                seen.add(file)
+                if file.is_file():
+                    unread.append(file)
+    return missing
+
+
+def left_out() -> dict[str, set[str]]:
+    """Path from here → what it needs and is missing."""
+    folders = {name: {'rclpy'} for name in ('ros', 'launch') if 'rclpy' in MISSING}
+    files = {
+        str(path.relative_to(TESTS)): missing
+        for path in sorted(TESTS.rglob('test_*.py'))
+        if path.parent.name not in folders and (missing := missing_for(path))
+    }
+    return folders | files
+
+
+LEFT_OUT = left_out() if MISSING else {}
+collect_ignore = list(LEFT_OUT)
 
 
 def pytest_configure(config):
-    """Where everything has to be tested, nothing is left out in silence."""
     if MISSING and os.environ.get('REQUIRE_ROS'):
-        raise pytest.UsageError(f'REQUIRE_ROS is set, but not installed: {_missing()}')
+        names = ', '.join(sorted(MISSING))
+        raise pytest.UsageError(f'REQUIRE_ROS is set, but not installed: {names}')
 
 
 def pytest_report_header(config):
-    return f'left out, because not installed: {_missing()}' if MISSING else None
-
-
-def _missing():
-    return ', '.join(f'{module} (test/{folder})' for folder, module in MISSING.items())
+    return [
+        f'left out: test/{name}, needs {", ".join(sorted(needs))}'
+        for name, needs in LEFT_OUT.items()
+    ]

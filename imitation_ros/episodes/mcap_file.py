@@ -70,12 +70,13 @@ class McapFile:
         self.attachments: dict[str, bytes] = {}
         self.lost_bytes = 0
         self._chunks: list[Chunk] = []
-        self._extras: dict[Opcode, set[tuple[int, int]]] = {
+        self._extras: dict[Opcode, set[tuple[object, ...]]] = {
             Opcode.ATTACHMENT: set(), Opcode.METADATA: set()
         }  # fmt: skip
         with self._open() as view:
             if salvage:
                 self._walk_what_is_there(view)
+                self._drop_lone_messages()
             else:
                 self._walk_whole(view)
             self._check_size(view.size)
@@ -124,7 +125,7 @@ class McapFile:
     def _walk_whole(self, view: View) -> None:
         """Takes every record and compares them with the summary."""
         start, end, crc = read_footer(view)
-        indexed: dict[Opcode, set[tuple[int, ...]]] | None = None
+        indexed: dict[Opcode, set[tuple[object, ...]]] | None = None
         if start:
             indexed = {Opcode.CHUNK: set(), Opcode.ATTACHMENT: set(), Opcode.METADATA: set()}
             for opcode, body in read_summary(view, start, end, crc):
@@ -133,7 +134,7 @@ class McapFile:
                 elif opcode == Opcode.ATTACHMENT_INDEX:
                     indexed[Opcode.ATTACHMENT].add((body.u64(), body.u64()))
                 elif opcode == Opcode.METADATA_INDEX:
-                    indexed[Opcode.METADATA].add((body.u64(), body.u64()))
+                    indexed[Opcode.METADATA].add((body.u64(), body.u64(), body.string()))
                 elif opcode == Opcode.STATISTICS:
                     self.counts = message_counts(body)
                 else:
@@ -172,6 +173,14 @@ class McapFile:
                 self.lost_bytes += record.length
             at = record.end
 
+    def _drop_lone_messages(self) -> None:
+        """Beside chunks, a message on its own is a damaged record of another kind."""
+        chunks = [chunk for chunk in self._chunks if not chunk.lone_message]
+        if chunks:
+            dropped = sum(chunk.length for chunk in self._chunks if chunk.lone_message)
+            self.lost_bytes += dropped
+            self._chunks = chunks
+
     def _take(self, view: View, record: Record) -> None:
         if record.opcode in (Opcode.CHUNK, Opcode.MESSAGE):
             self._chunks.append(read_chunk(view, record))
@@ -181,7 +190,7 @@ class McapFile:
             body = view.body(record)
             name = body.string()
             self.metadata[name] = dict(body.pairs())
-            self._extras[Opcode.METADATA].add((record.at, record.length))
+            self._extras[Opcode.METADATA].add((record.at, record.length, name))
         elif record.opcode == Opcode.ATTACHMENT:
             name, content = attachment(view.body(record))
             self.attachments[name] = content
@@ -202,7 +211,7 @@ class McapFile:
             if self.channels.setdefault(number, channel) != channel:
                 raise EpisodeError(f'damaged: two channels with the number {number}')
 
-    def _compare(self, indexed: dict[Opcode, set[tuple[int, ...]]]) -> None:
+    def _compare(self, indexed: dict[Opcode, set[tuple[object, ...]]]) -> None:
         """The index must name every chunk, attachment and metadata record, and no other."""
         chunks = {
             (c.offset, c.length, c.start_ns, c.end_ns, c.data_length, c.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass, replace
 import fcntl
 from pathlib import Path
@@ -63,13 +64,14 @@ def repair(recording: str | Path) -> Repaired:
     recording = Path(recording).absolute()
     if not recording.name.endswith(RECORDING) or not recording.is_dir():
         raise EpisodeError(f'{recording}: not a {RECORDING} folder')
-    if _in_use(recording):
-        raise EpisodeError(f'{recording} is still being recorded')
     folder = recording.with_name(recording.name[: -len(RECORDING)])
-    if folder.exists():
-        return _remove_leftover(recording, folder)
     try:
-        return _finish(recording, folder) or _salvage(recording, folder)
+        with _locked(recording):
+            if folder.exists():
+                return _remove_leftover(recording, folder)
+            return _finish(recording, folder) or _salvage(recording, folder)
+    except BlockingIOError:
+        raise EpisodeError(f'{recording} is still being recorded, or being repaired') from None
     except OSError as error:
         raise EpisodeError(f'{recording}: cannot be repaired: {error.strerror}') from None
 
@@ -85,46 +87,59 @@ def _finish(recording: Path, folder: Path) -> Repaired | None:
         return None
     write_metadata(recording, mcap.name, reader.topics.values(), *reader.span_ns)
     commit(recording, folder)
-    return Repaired(folder, sum(topic.messages for topic in reader.topics.values()), 0)
+    return Repaired(folder, _messages(reader), 0)
 
 
 def _salvage(recording: Path, folder: Path) -> Repaired:
     reader = EpisodeReader(recording, salvage=True)
-    count = sum(topic.messages for topic in reader.topics.values())
+    count = _messages(reader)
     if not count:
         shutil.rmtree(recording)
         return Repaired(None, 0, reader.lost_bytes)
     shutil.rmtree(folder.with_name(folder.name + REPAIRING), ignore_errors=True)
     info = replace(reader.info, truncated=True, outcome='unknown')
-    with EpisodeWriter(folder, info=info, suffix=REPAIRING) as writer:
+    writer = EpisodeWriter(folder, info=info, suffix=REPAIRING)
+    try:
         for name, content in reader.attachments.items():
             writer.attach(name, '', content)
         topics = {name: writer.copy_topic(topic) for name, topic in reader.topics.items()}
         for topic, data, log_ns, publish_ns, sequence in reader.messages():
             writer.write(topics[topic], data, log_ns, publish_ns, sequence)
         writer.stop('unknown', {'repair': f'{reader.lost_bytes} bytes could not be read'})
+    except BaseException:  # half a copy must not look like the whole
+        writer.abandon()
+        raise
     shutil.rmtree(recording)
     return Repaired(folder, count, reader.lost_bytes)
 
 
 def _remove_leftover(recording: Path, folder: Path) -> Repaired:
     """The repair itself was cut off, after it had saved everything and before it cleaned up."""
-    saved = EpisodeReader(folder)
-    if (
-        not saved.info.truncated
-        or saved.info.started != EpisodeReader(recording, True).info.started
-    ):
+    saved, left = EpisodeReader(folder), EpisodeReader(recording, salvage=True)
+    same = saved.info.truncated and saved.info.started == left.info.started
+    if not same or _messages(saved) != _messages(left):
         raise EpisodeError(f'{folder} exists; {recording} must be moved or renamed')
     shutil.rmtree(recording)
-    return Repaired(folder, sum(topic.messages for topic in saved.topics.values()), 0)
+    return Repaired(folder, _messages(saved), left.lost_bytes)
+
+
+def _messages(reader: EpisodeReader) -> int:
+    return sum(topic.messages for topic in reader.topics.values())
 
 
 def _in_use(recording: Path) -> bool:
-    """Whether a writer holds the lock of the recording's file."""
-    for path in recording.glob('*.mcap'):
-        with open(path, 'rb') as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
+    try:
+        with _locked(recording):
+            return False
+    except BlockingIOError:
+        return True
+
+
+@contextmanager
+def _locked(recording: Path) -> Iterator[None]:
+    """Holds the lock that a writer holds; raises BlockingIOError if somebody else does."""
+    with ExitStack() as stack:
+        for path in recording.glob('*.mcap'):
+            file = stack.enter_context(open(path, 'rb'))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield

@@ -216,7 +216,7 @@ class EpisodeWriter:
             first_ns = min(self._first_ns, self._last_ns)
             write_metadata(self._working_folder, name, topics, first_ns, self._last_ns)
             commit(self._working_folder, self.folder)
-        self._close()
+            self._close()
         return self.folder
 
     def discard(self, keep: bool = False) -> None:
@@ -224,6 +224,11 @@ class EpisodeWriter:
         folder = self.stop('discarded')
         if not keep:
             shutil.rmtree(folder)
+
+    def abandon(self) -> None:
+        """Stops as a kill would: what was written stays in the folder with the suffix."""
+        with self._lock:
+            self._close()
 
     def __enter__(self) -> EpisodeWriter:
         return self

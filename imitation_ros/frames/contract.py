@@ -376,9 +376,9 @@ def _contract_error(error: ValidationError, document: Mapping[str, Any]) -> Cont
     found: Any = document
     for key in keys:
         found = found[key]
-    words = (text for start, text in EXPECTED.items() if kind.startswith(start))
-    valid = f'valid: {next(words)}' if kind.startswith(tuple(EXPECTED)) else first['msg']
-    return ContractError(where, f'found {_shortened(found)}', valid)
+    words = re.sub('^(Input should be|ensure this value is) ', '', first['msg'])
+    valid = next((text for start, text in EXPECTED.items() if kind.startswith(start)), words)
+    return ContractError(where, f'found {_shortened(found)}', f'valid: {valid}')
 
 
 def _model(keys: tuple[int | str, ...]) -> type[BaseModel]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import imitation_ros
 from imitation_ros.episodes.training_set import TrainingSet
-from imitation_ros.errors import ImitationError, one_of
+from imitation_ros.errors import ImitationError
 from imitation_ros.learning.training_state import State, StateFile
 from imitation_ros.learning.windows import Batch, Windows
 from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
@@ -32,6 +32,7 @@ from imitation_ros.policies.policy import Policy
 import numpy as np
 import torch
 from torch import nn, Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Progress = Callable[[int, float, 'float | None'], None]
 """Called after each epoch with its number (from 1), training loss and validation loss."""
@@ -50,11 +51,12 @@ class BCConfig:
         chunk: actions predicted at once.
         execute: actions of a chunk that are carried out before the next is predicted.
         epochs: at most.
+        steps_per_epoch: at least: an epoch is as many whole passes over the data as it takes, so
+            that a small set is learned from as long as a large one.
         batch_size: samples a step.
         learning_rate: of AdamW.
         weight_decay: of AdamW: how strongly large weights are shrunk, which keeps the policy
             smooth between few demonstrations.
-        gradient_clip: norm at which gradients are cut off.
         average: weights are averaged over about 1 / (1 - average) steps; 0 takes the last.
         validation_fraction: of the episodes, held out for early stopping; 0 trains on all.
         patience: epochs without a better validation loss after which training ends.
@@ -68,11 +70,11 @@ class BCConfig:
     history: int = 1
     chunk: int = 1
     execute: int = 1
-    epochs: int = 300
+    epochs: int = 200
+    steps_per_epoch: int = 50
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.3
-    gradient_clip: float = 1.0
     average: float = 0.99
     validation_fraction: float = 0.1
     patience: int = 50
@@ -83,14 +85,14 @@ class BCConfig:
     def __post_init__(self) -> None:
         valid = {
             'epochs': (self.epochs >= 1, 'at least 1'),
+            'steps_per_epoch': (self.steps_per_epoch >= 1, 'at least 1'),
             'batch_size': (self.batch_size >= 1, 'at least 1'),
             'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
             'weight_decay': (0 <= self.weight_decay < math.inf, 'at least 0'),
-            'gradient_clip': (self.gradient_clip > 0, 'above 0'),
             'average': (0 <= self.average < 1, '0 to 1, less than 1'),
             'validation_fraction': (0 <= self.validation_fraction < 1, '0 to 1, less than 1'),
             'patience': (self.patience >= 1, 'at least 1'),
-            'device': (self.device in ('cpu', 'cuda'), one_of(self.device, ('cpu', 'cuda'))),
+            'device': (self.device in ('cpu', 'cuda'), 'cpu, cuda'),
             'threads': (self.threads >= 1, 'at least 1'),
             'save_every_s': (self.save_every_s >= 0, 'at least 0'),
         }
@@ -227,14 +229,14 @@ class Learner:
         self._config, self._seed = config, seed
         self._network = network
         self._average, self.best = copy.deepcopy(network), copy.deepcopy(network)
+        self._weights = list(network.parameters())
+        self._average_weights = list(self._average.parameters())
+        self._update_average = get_ema_multi_avg_fn(config.average)
         self._networks = nn.ModuleDict(
             {'network': network, 'average': self._average, 'best': self.best}
         )
         self._optimizer = torch.optim.AdamW(
-            network.parameters(),
-            config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True,
+            self._weights, config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
         self.best_epoch = 0
         self.train_loss: list[float] = []
@@ -254,13 +256,12 @@ class Learner:
     def run_epoch(
         self, windows: Windows, validation: Windows | None
     ) -> tuple[float, float | None]:
-        """Sees every sample once; returns the mean training and validation loss.
+        """Sees every sample, once or more; returns the mean training and validation loss.
 
         Raises:
             ImitationError: the loss is not finite.
         """
-        order = np.random.default_rng((self._seed, self.epoch)).permutation(len(windows))
-        batches = torch.from_numpy(order).split(self._config.batch_size)
+        batches = self._batches(len(windows))
         losses = torch.stack([self._step(windows.batch(frames)) for frames in batches])
         self.train_loss.append(float(losses.mean()))
         if not math.isfinite(self.train_loss[-1]):
@@ -276,19 +277,20 @@ class Learner:
             self.best_epoch = self.epoch
         return self.train_loss[-1], last
 
+    def _batches(self, frames: int) -> Iterator[Tensor]:
+        rng = np.random.default_rng((self._seed, self.epoch))
+        steps = math.ceil(frames / self._config.batch_size)
+        passes = math.ceil(self._config.steps_per_epoch / steps)
+        for _ in range(passes):
+            yield from torch.from_numpy(rng.permutation(frames)).split(self._config.batch_size)
+
     def _step(self, batch: Batch) -> Tensor:
         loss = negative_log_likelihood(self._network, batch)
         self._optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self._network.parameters(), self._config.gradient_clip)
         self._optimizer.step()
-        self._average_weights()
+        self._update_average(self._average_weights, self._weights, 0)
         return loss.detach()
-
-    @torch.no_grad()
-    def _average_weights(self) -> None:
-        for average, weight in zip(self._average.parameters(), self._network.parameters()):
-            average.lerp_(weight, 1 - self._config.average)
 
     def state(self) -> State:
         """All that the next epoch depends on; its batches depend on its number."""
@@ -320,7 +322,7 @@ def negative_log_likelihood(network: Network, batch: Batch) -> Tensor:
     loss = sum(  # (B, chunk)
         head.loss(outputs[part], batch.targets[part]) for part, head in network.heads.items()
     )
-    return (loss * batch.within).sum() / batch.within.sum()
+    return (loss * batch.weight).sum()
 
 
 @torch.no_grad()

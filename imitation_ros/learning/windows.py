@@ -24,12 +24,13 @@ class Batch(NamedTuple):
     Attributes:
         inputs: of the network.
         targets: part → (B, chunk, n) standardized float32, or (B, chunk, 1) int64 if discrete.
-        within: (B, chunk), 1.0 for labels before the end of the segment, 0.0 beyond it.
+        weight: (B, chunk), that of each label in a mean over those before the end of their segment;
+            0 beyond it.
     """
 
     inputs: Inputs
     targets: dict[str, Tensor]
-    within: Tensor
+    weight: Tensor
 
 
 class Windows:
@@ -71,7 +72,7 @@ class Windows:
     def batch(self, frames: Tensor) -> Batch:
         """Gathers the windows of `frames`, (B,) int64 indices.
 
-        Before a segment its first frame is repeated; beyond its end `within` is 0.
+        Before a segment its first frame is repeated; beyond its end `weight` is 0.
         """
         frames = frames.to(self._state.device)
         past = torch.maximum(frames[:, None] + self._past, self._first[frames, None])
@@ -85,7 +86,7 @@ class Windows:
                 {name: _gather(images, past) for name, images in self._images.items()},
             ),
             {part: _gather(targets, future) for part, targets in self._targets.items()},
-            within,
+            within / within.sum(),
         )
 
 

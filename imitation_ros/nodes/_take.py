@@ -35,7 +35,7 @@ class Taken(NamedTuple):
         topic: as it was given to `subscribe`.
         data: serialized, with its encapsulation header.
         source_ns: when it was published, wall time.
-        received_ns: when the middleware received it, wall time.
+        received_ns: from when on it could be taken, wall time: received, and those before it too.
         sequence: number that its publisher gave it, None where the middleware has none.
         publisher: who published it, None where rclpy does not say (Jazzy).
     """
@@ -66,6 +66,7 @@ class Taker:
         self._node, self._on_message = node, on_message
         self._group = _HandsOff()
         self._entries: dict[str, _Entry] = {}
+        self._received_ns: dict[str, int] = {}  # topic → of the newest message
         self._lock = threading.RLock()  # of the entries
         self._calls: deque[Callable[[], None]] = deque()
         self._changed = self._closing = False
@@ -197,12 +198,16 @@ class Taker:
                 return
             data, info = taken
             publisher = info.get('publisher_gid')
+            # One that had to be sent again is received after those which it holds up.
+            received_ns = info['received_timestamp'] or time.time_ns()  # some middleware has none
+            received_ns = max(received_ns, self._received_ns.get(entry.topic, 0))
+            self._received_ns[entry.topic] = received_ns
             self._on_message(
                 Taken(
                     entry.topic,
                     data,
                     info['source_timestamp'],
-                    info['received_timestamp'] or time.time_ns(),  # some middleware has none
+                    received_ns,
                     info['publication_sequence_number'],
                     publisher['data'] if publisher else None,
                 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.policies.heads import CONTINUOUS_HEADS, make_head
@@ -20,8 +20,6 @@ import torch
 from torch import nn, Tensor
 
 KEYPOINTS = 32
-
-_Output = TypeVar('_Output')
 
 
 @dataclass(frozen=True)
@@ -99,13 +97,10 @@ class Network(nn.Module):
         outputs: Tensor = self.perceptron(torch.cat(features, 1) if features[1:] else features[0])
         return outputs.view(len(outputs), self.chunk, -1)
 
-    def by_part(self, outputs: _Output) -> dict[str, _Output]:
-        """Splits outputs (…, outputs), a tensor or an array, among the action parts."""
-        parts, start = {}, 0
-        for part, head in self.heads.items():
-            parts[part] = outputs[..., start : start + head.outputs]  # type: ignore[index]
-            start += head.outputs
-        return parts
+    def by_part(self, outputs: Tensor) -> dict[str, Tensor]:
+        """Splits outputs (…, outputs) among the heads of the action parts."""
+        sizes = [head.outputs for head in self.heads.values()]
+        return dict(zip(self.heads, torch.split(outputs, sizes, -1)))
 
 
 class ImageEncoder(nn.Module):

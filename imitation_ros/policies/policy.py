@@ -97,10 +97,10 @@ class Policy:
     def _predict(self) -> dict[str, Array]:
         """The chunk that follows the history: part → (chunk, n)."""
         with torch.inference_mode():
-            outputs = self.network(self._inputs)[0].numpy()
+            outputs = self.network.by_part(self.network(self._inputs)[0])
         chunk = {}
-        for part, output in self.network.by_part(outputs).items():
-            actions = self.network.heads[part].mode(output)
+        for part, output in outputs.items():
+            actions = self.network.heads[part].mode(output.numpy())
             standard = self.normalization.actions.get(part)
             chunk[part] = standard.invert(actions) if standard else actions
         return chunk

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from imitation_ros.errors import TaskError
 from imitation_ros.frames.contract import ActionPart, Contract
@@ -19,6 +19,8 @@ from imitation_ros.sim.model import ArmModel, PANDA
 from imitation_ros.sim.tasks import make_task, ON_TABLE_M
 from imitation_ros.types import Action, Array, Frame
 import numpy as np
+
+_Number = TypeVar('_Number', float, Array)
 
 SPEED = 0.35
 """m/s, of the tool where nothing is near."""
@@ -264,6 +266,6 @@ def _smooth(value: float, start: float, end: float) -> float:
     return share * share * (3.0 - 2.0 * share)
 
 
-def _blend(first, second, share: float):  # type: ignore[no-untyped-def]
+def _blend(first: _Number, second: _Number, share: float) -> _Number:
     """`first` where share is 0, `second` where it is 1."""
     return first + share * (second - first)

@@ -148,7 +148,8 @@ def _limits(joint: ET.Element, model: ArmModel) -> tuple[float, float, float]:
     limit = joint.find('limit')
     if joint.get('type') != 'revolute' or limit is None:
         raise TaskError(f'{model.urdf}: joint {joint.get("name")}: valid: revolute, with limits')
-    return tuple(float(limit.get(key, '0')) for key in ('lower', 'upper', 'effort'))  # type: ignore[return-value]
+    lower, upper, effort = (float(limit.get(key, '0')) for key in ('lower', 'upper', 'effort'))
+    return lower, upper, effort
 
 
 def _numbers(element: ET.Element | None, key: str, default: str) -> Array:

@@ -32,8 +32,8 @@ class Camera:
 
     width: int = 96
     height: int = 96
-    eye: tuple[float, float, float] = (1.25, 0.55, 0.65)
-    target: tuple[float, float, float] = (0.45, 0.0, 0.12)
+    eye: tuple[float, float, float] = (1.35, 0.6, 0.75)
+    target: tuple[float, float, float] = (0.42, 0.0, 0.22)
     field_of_view_deg: float = 42.0
     frame_id: str = 'camera_optical_frame'
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace as Message
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imitation_ros.frames.alignment import Aligner, ClockMap, feedback_decoders, KEPT
 from imitation_ros.frames.contract import load_contract, parse_contract
@@ -84,6 +84,7 @@ def right_answer(messages, topic, tick_ns, lockstep):
     return None if newest is None or tick_ns - newest > limit else newest
 
 
+@settings(deadline=None)
 @given(MESSAGES, st.integers(1, 160), st.booleans(), st.booleans())
 def test_a_frame_holds_the_newest_message_stamped_and_received_by_the_tick(
     messages, tick_ns, lockstep, sorted_by_receipt
@@ -106,6 +107,7 @@ def test_a_frame_holds_the_newest_message_stamped_and_received_by_the_tick(
     assert frame.tick_ns == tick_ns
 
 
+@settings(deadline=None)
 @given(st.permutations([(topic, stamp_ns) for topic in TYPES for stamp_ns in (50, 100, 100)]))
 def test_in_lockstep_the_order_of_arrival_does_not_matter(messages):
     aligner = Aligner(CONTRACT, lockstep=True)
@@ -118,6 +120,7 @@ def test_in_lockstep_the_order_of_arrival_does_not_matter(messages):
     assert isinstance(aligner.frame(75), Gap)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=15), st.integers(1, 60))
 def test_what_comes_later_does_not_change_an_earlier_frame(delays, tick_ns):
     """Live, the frame is made at the tick; from a bag, perhaps after much that came later."""
@@ -240,6 +243,7 @@ def test_a_message_without_header_has_the_simulated_time_of_its_publication():
     assert aligner.frame(5_055).observation['state'].tolist() == [7.0, 7.0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), max_size=20),
     st.integers(0, 1000),

@@ -72,8 +72,9 @@ def test_windows_do_not_cross_gaps_or_episodes(frame, past, future):
     batch = make_windows(history=3, chunk=3).batch(torch.tensor([frame]))
     assert batch.inputs.state[0, :, 0].tolist() == past
     assert batch.inputs.images['camera'].flatten().tolist() == past
-    within = batch.within[0].bool()
+    within = batch.weight[0].bool()
     assert within.tolist() == [k < len(future) for k in range(3)]
+    assert batch.weight.sum() == pytest.approx(1)
     assert batch.targets['key'][0, within, 0].tolist() == future
     torch.testing.assert_close(batch.targets['arm'][0, within, 0], torch.tensor(future) / 10)
 

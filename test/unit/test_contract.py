@@ -199,7 +199,7 @@ WRONG = [
     (f'{GRIPPER}/values', [[0, 1], [1, 0]], r'gripper.values\[0\]: 2 numbers; 1'),
     (f'{GRIPPER}/units', 'm', 'gripper.units: found; a discrete part has none'),
     (f'{GRIPPER}/label', 'next_observation', 'gripper.label: found next_observation; valid: comm'),
-    (f'{GRIPPER}/type', 'std_msgs/msg/Float64MultiArray', 'actions.gripper: neither joints nor select'),
+    (f'{GRIPPER}/type', 'std_msgs/msg/Float64MultiArray', 'actions.gripper: neither joints nor'),
     (f'{GRIPPER}/kind', 'velocity', 'gripper.classes: found; a part of kind velocity has none'),
     ('record_too/0', 'tf static', r"record_too\[0\]: found 'tf static'; valid: a name"),
     ('home', {'leg': [0]}, 'home.leg: no such action part; .*valid: arm, servo, gripper'),

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
+import io
 import random
 import struct
 import time
 import tracemalloc
 
+from imitation_ros.episodes.mcap_records import MAGIC, View
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.errors import EpisodeError
 import lz4.frame
+from mcap.opcode import Opcode
 from mcap.writer import CompressionType
 from mcap.writer import Writer as McapWriter
 import pytest
@@ -173,6 +176,30 @@ def test_flipped_bits_are_noticed_or_do_not_matter(episode, tmp_path):
         with suppress(EpisodeError):
             messages = list(EpisodeReader(flipped, salvage=True).messages())
             assert all(message in expected[3] for message in messages)
+
+
+def test_a_damaged_name_does_not_hide_the_outcome(episode, tmp_path):
+    """One flipped bit in the name of the record made a success an 'unknown'."""
+    _, path, _ = episode
+    whole = path.read_bytes()
+    renamed = whole.replace(b'imitation_ros.outcome', b'imitation_ros.outcomd', 1)
+    (tmp_path / 'x.mcap').write_bytes(renamed)
+    with pytest.raises(EpisodeError, match='the records differ from the index'):
+        EpisodeReader(tmp_path / 'x.mcap')
+
+
+def test_a_damaged_index_is_not_salvaged_as_a_message(episode, tmp_path):
+    """One flipped bit made a message out of a message index."""
+    _, path, (_, _, _, messages, _) = episode
+    data = bytearray(path.read_bytes())
+    view, at = View(io.BytesIO(data)), len(MAGIC)
+    while (record := view.record(at, view.size)).opcode != Opcode.MESSAGE_INDEX:
+        at = record.end
+    data[at] = Opcode.MESSAGE
+    (tmp_path / 'x.mcap').write_bytes(data)
+    reader = EpisodeReader(tmp_path / 'x.mcap', salvage=True)
+    assert list(reader.messages()) == messages
+    assert reader.lost_bytes == record.length
 
 
 def test_random_bytes_after_a_whole_head(episode, tmp_path):

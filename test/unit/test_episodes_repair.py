@@ -111,6 +111,25 @@ def test_a_repair_that_was_itself_cut_off(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['e']
 
 
+def test_an_interrupted_repair_loses_nothing(tmp_path, monkeypatch):
+    recording = cut_off(tmp_path / 'e', 0.8, ticks=100)
+    write, written = EpisodeWriter.write, []
+
+    def interrupted(self, *message):
+        if len(written) == 50:
+            raise KeyboardInterrupt
+        written.append(message)
+        write(self, *message)
+
+    monkeypatch.setattr(EpisodeWriter, 'write', interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        repair(recording)
+    monkeypatch.setattr(EpisodeWriter, 'write', write)
+    assert not (tmp_path / 'e').exists()
+    assert repair(recording).messages > 50
+    assert [path.name for path in tmp_path.iterdir()] == ['e']
+
+
 def test_nothing_is_overwritten(tmp_path):
     recording = cut_off(tmp_path / 'e', 0.8)
     record_lockstep(tmp_path / 'other', 3).rename(tmp_path / 'e')

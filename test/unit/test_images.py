@@ -83,6 +83,7 @@ def test_colours_are_averaged_and_depth_takes_the_nearest():
     assert set(np.unique(decode(image(edge, '16UC1'), (3, 9), '16UC1'))) == {1000, 5000}
 
 
+@settings(deadline=None)
 @given(st.tuples(st.integers(1, 20), st.integers(1, 20)), st.sampled_from(['rgb8', 'mono8']))
 def test_the_array_has_the_size_that_was_asked_for(size, encoding):
     array = decode(image(COLOURS, 'bgr8'), size, encoding)

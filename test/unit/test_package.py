@@ -51,6 +51,11 @@ def test_versions_agree(package, manifest):
     assert package['version'] == manifest.findtext('version') == imitation_ros.__version__
 
 
+def test_colcon_test_calls_pytest(package):
+    """Without this extra `colcon test` ran unittest, found 0 tests and called it OK."""
+    assert package['extras_require']['test'] == ['pytest']
+
+
 def test_every_node_is_an_executable_with_a_main(entry_points):
     nodes = {path.stem for path in NODES.glob('*.py') if '\ndef main(' in path.read_text()}
     assert entry_points == nodes | {'imitation_ros'}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 
 from imitation_ros.cli.__main__ import VERBS
@@ -17,6 +18,7 @@ case "$*" in
   *version_info*) echo 3.11 ;;
   '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
   *'pip install'*"$BROKEN"*) exit 1 ;;
+  *'pip install'*"$SLOW"*) exec sleep 60 ;;
 esac
 """
 
@@ -34,10 +36,13 @@ class Checkout:
         self.python.write_text(FAKE_PYTHON)
         self.python.chmod(0o755)
 
-    def start(self, *arguments, broken='nothing'):
+    def start(self, *arguments, broken='nothing', slow='nothing'):
         environment = os.environ | {
-            'PYTHON': str(self.python), 'CALLS': str(self.calls_file), 'BROKEN': broken
-        }  # fmt: skip
+            'PYTHON': str(self.python),
+            'CALLS': str(self.calls_file),
+            'BROKEN': broken,
+            'SLOW': slow,
+        }
         return subprocess.Popen(
             [self.folder / 'run', *arguments],
             env=environment,
@@ -45,6 +50,7 @@ class Checkout:
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            start_new_session=True,
         )
 
     def run(self, *arguments, broken='nothing'):
@@ -97,6 +103,20 @@ def test_a_failed_set_up_says_so_and_the_next_one_starts_afresh(checkout):
     assert checkout.run('inspect')[0] == 0
     assert checkout.calls('-m venv')
     assert checkout.calls('imitation_ros.cli')
+
+
+def test_ctrl_c_ends_pip_too_and_the_next_call_starts_afresh(checkout):
+    process = checkout.start('inspect', slow='sim')
+    for line in process.stderr:
+        if 'learning (PyTorch):' in line:
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=10)  # until nobody holds its output any more
+    assert process.returncode == 130
+    assert 'interrupted' in err
+    checkout.calls_file.unlink()
+    assert checkout.run('inspect')[0] == 0
+    assert checkout.calls('-m venv')
 
 
 def test_two_at_once_set_up_once(checkout):

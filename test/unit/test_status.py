@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace as Message
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.status import action_topic, Pairing, Status, STATUS_TOPICS
@@ -85,12 +85,14 @@ def runs(draw):
     return counts, interleaved(draw, sent_ticks(counts))
 
 
+@settings(deadline=None)
 @given(runs())
 def test_any_interleaving_gives_the_same_ticks(run):
     counts, events = run
     assert plain(paired(events)) == whole(counts)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(2, 7), st.data())
 def test_a_lost_message_costs_its_tick_alone(parts, ticks, data):
     topics = sent_ticks([parts] * ticks)
@@ -100,6 +102,7 @@ def test_a_lost_message_costs_its_tick_alone(parts, ticks, data):
     assert plain(paired(events)) == [each for each in whole([parts] * ticks) if each[0] != tick]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 3), st.integers(1, 7), st.data())
 def test_what_is_lost_at_the_end_is_never_made_up(parts, ticks, data):
     topics = sent_ticks([parts] * ticks)
@@ -108,6 +111,7 @@ def test_what_is_lost_at_the_end_is_never_made_up(parts, ticks, data):
     assert plain(paired(events)) == whole([parts] * ticks)[:-1]
 
 
+@settings(deadline=None)
 @given(st.integers(2, 7), st.data())
 def test_messages_of_a_lost_status_do_not_enter_a_later_tick(ticks, data):
     """Once the later tick is there; before that, nobody can tell them apart."""
@@ -118,6 +122,7 @@ def test_messages_of_a_lost_status_do_not_enter_a_later_tick(ticks, data):
     assert plain(paired(events)) == [each for each in whole([2] * ticks) if each[0] != lost]
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_tick_that_is_sent_again_is_whole_again(data):
     """In lockstep the source repeats its answer; whoever listens drops the second."""
