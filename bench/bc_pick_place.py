@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.cloning import clone_figure, Cloning
 from imitation_ros.learning.bc import BCConfig
+
+from bench.cloning import clone_figure, Cloning
 
 CLONING = Cloning('pick_place', 'panda_twist', demonstrations=50, config=BCConfig())
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from bench.cloning import clone_figure, Cloning
 from imitation_ros.learning.bc import BCConfig
+
+from bench.cloning import clone_figure, Cloning
 
 CLONING = Cloning('reach', 'panda_reach', demonstrations=10, config=BCConfig())
 

@@ -15,12 +15,13 @@ import tempfile
 import time
 from typing import Any
 
-from bench.rows import Rows, say
 from imitation_ros.cli.record import record_expert
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
-from imitation_ros.learning.evaluation import EXPERT, evaluate
+from imitation_ros.learning.evaluation import evaluate, EXPERT
+
+from bench.rows import Rows, say
 
 DEMONSTRATION_BLOCK = 10_000
 VALIDATION_SEED = 500_000

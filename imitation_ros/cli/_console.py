@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 console = Console(stderr=True)
 """People read stderr; stdout carries results, so that a script can read them."""
@@ -23,22 +23,22 @@ TASKS = ('reach', 'push', 'pick_place')
 
 @contextmanager
 def progress(text: str, total: int) -> Iterator[Any]:
-    """A progress bar; yields `advance(note='')`."""
+    """A progress bar; yields `advance(note)`, which also takes how many of how many are done."""
     columns = (
-        TextColumn('{task.description:<34}'),
-        BarColumn(),
+        TextColumn('{task.description:<33}', table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn('{task.fields[note]}'),
+        TextColumn('{task.fields[note]}', table_column=Column(no_wrap=True, overflow='ellipsis')),
     )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(text, total=total, note='')
 
-        def advance(note: str = '', completed: int | None = None) -> None:
-            if completed is None:
-                bar.update(task, advance=1, note=note)
-            else:
-                bar.update(task, completed=completed, note=note)
+        def advance(
+            note: str = '', completed: int | None = None, total: int | None = None
+        ) -> None:
+            step = {'advance': 1} if completed is None else {'completed': completed}
+            bar.update(task, note=note, total=total, **step)
 
         yield advance
 

@@ -35,8 +35,13 @@ def run(options: argparse.Namespace) -> int:
     from imitation_ros.learning.bc import BCConfig, train_bc
 
     contract = load_contract(options.contract) if options.contract else None
-    with console.status(f'reading {options.data}'):
-        training_set = TrainingSet.from_folder(options.data, contract, options.episodes)
+    with progress(f'reading {options.data}', 1) as advance:
+        training_set = TrainingSet.from_folder(
+            options.data, contract, options.episodes,
+            progress=lambda done, total: advance(completed=done, total=total),
+        )  # fmt: skip
+    for reason, count in {**training_set.skipped, **training_set.left_out}.items():
+        console.print(f'left out: {count} × {reason}')
     config = BCConfig(
         head=options.head,
         hidden=tuple(options.hidden),

@@ -75,7 +75,7 @@ class BCConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.3
-    average: float = 0.99
+    average: float = 0.0
     validation_fraction: float = 0.1
     patience: int = 50
     device: str = 'cpu'

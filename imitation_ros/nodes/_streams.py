@@ -83,21 +83,29 @@ class FrameStream:
     def _on_message(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
         now_ns = self._node.get_clock().now().nanoseconds
         self._aligner.add(topic, message, now_ns, info['source_timestamp'])
-        if not self._lockstep:
-            return
-        tick_ns = self._aligner.newest_whole_tick()
-        if tick_ns is None:
-            return
-        if tick_ns != self._last_tick_ns:
-            self._last_tick_ns = tick_ns
-            self._on_tick(self._aligner.frame(tick_ns))
-        elif topic == self._aligner.topics[-1]:
+        if self._lockstep and not self._new_tick() and self._is_repeat(topic):
             self._on_repeat()
+
+    def _new_tick(self) -> bool:
+        """Lockstep: hands out the frame of a tick that has become whole."""
+        tick_ns = self._aligner.newest_whole_tick()
+        if tick_ns is None or tick_ns == self._last_tick_ns:
+            return False
+        self._last_tick_ns = tick_ns
+        self._on_tick(self._aligner.frame(tick_ns))
+        return True
+
+    def _is_repeat(self, topic: str) -> bool:
+        """Whether the last tick's observations came again; told by one of the topics."""
+        whole = self._aligner.newest_whole_tick() == self._last_tick_ns
+        return whole and topic == self._aligner.topics[-1]
 
     def _on_clock(self, message: ClockMessage, info: Mapping[str, int]) -> None:
         ros_ns = message.clock.sec * 1_000_000_000 + message.clock.nanosec
         self._aligner.clock.add(info['source_timestamp'], ros_ns)
         self._aligner.clock.forget()
+        if self._lockstep:
+            self._new_tick()
 
     def _on_timer(self) -> None:
         self._on_tick(self._aligner.frame(self._node.get_clock().now().nanoseconds))
