@@ -138,13 +138,13 @@ def clone(demo: Demo) -> None:
 
     contract = load_contract(demo.contract)
     demonstrations = TrainingSet.from_folder(demo.out / 'demonstrations', contract)
-    amounts = sorted({max(2, demo.episodes // 10), max(2, demo.episodes // 3), demo.episodes})
-    config, curve, policy, record = BCConfig(), {}, None, None
+    amounts = sorted({max(2, demo.episodes * part // 5) for part in (1, 2, 3, 5)})
+    config, curve, policies = BCConfig(), {}, {}
     seeds = range(demo.test_seeds.stop, demo.test_seeds.stop + 40)
     for amount in amounts:
         folder = demo.out / f'checkpoints/bc_{amount}'
         with progress(f'2/4 cloning {amount} demonstrations', config.epochs) as advance:
-            policy, record = train_bc(
+            policies[amount], record = train_bc(
                 demonstrations.subset(range(amount)), config, demo.seed, folder,
                 lambda epoch, train, held_out: advance(loss_note(train, held_out)),
             )  # fmt: skip
@@ -168,8 +168,9 @@ def clone(demo: Demo) -> None:
         plots_folder / 'loss.png', record.train_loss, record.validation_loss, record.best_epoch - 1
     )
     success = plots.plot_success(plots_folder / 'success.png', {'cloned policy': curve}, expert)
-    shift = _measure_shift(demo, policy, contract)
-    film = _film(demo, policy, contract)
+    few = amounts[len(amounts) // 3]
+    shift = _measure_shift(demo, policies[few], contract)
+    film = _film(demo, policies[demo.episodes], contract)
     low, high = cloned.interval
     demo.sections += [
         Section(
@@ -193,7 +194,13 @@ def clone(demo: Demo) -> None:
             'Why cloning is not enough',
             'On its own, the policy comes to states that no demonstration shows, and errs more '
             'there: the covariate shift. DAgger asks the expert for labels in just those states.',
-            figures=[Picture(shift, 'In units of half the action range; a wrong class counts 1.')],
+            figures=[
+                Picture(
+                    shift,
+                    f'The policy cloned from {few} demonstrations. In units of half the action '
+                    'range; a wrong class counts 1.',
+                )
+            ],
         ),
     ]
 

@@ -32,7 +32,6 @@ from imitation_ros.policies.policy import Policy
 import numpy as np
 import torch
 from torch import nn, Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Progress = Callable[[int, float, 'float | None'], None]
 """Called after each epoch with its number (from 1), training loss and validation loss."""
@@ -57,7 +56,6 @@ class BCConfig:
         learning_rate: of AdamW.
         weight_decay: of AdamW: how strongly large weights are shrunk, which keeps the policy
             smooth between few demonstrations.
-        average: weights are averaged over about 1 / (1 - average) steps; 0 takes the last.
         validation_fraction: of the episodes, held out for early stopping; 0 trains on all.
         patience: epochs without a better validation loss after which training ends.
         device: 'cpu' or 'cuda'.
@@ -75,7 +73,6 @@ class BCConfig:
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.3
-    average: float = 0.0
     validation_fraction: float = 0.1
     patience: int = 50
     device: str = 'cpu'
@@ -89,7 +86,6 @@ class BCConfig:
             'batch_size': (self.batch_size >= 1, 'at least 1'),
             'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
             'weight_decay': (0 <= self.weight_decay < math.inf, 'at least 0'),
-            'average': (0 <= self.average < 1, '0 to 1, less than 1'),
             'validation_fraction': (0 <= self.validation_fraction < 1, '0 to 1, less than 1'),
             'patience': (self.patience >= 1, 'at least 1'),
             'device': (self.device in ('cpu', 'cuda'), 'cpu, cuda'),
@@ -216,10 +212,10 @@ def train_bc(
 
 
 class Learner:
-    """The fit itself: stochastic gradient descent, weight averaging, early stopping.
+    """The fit itself: stochastic gradient descent with early stopping.
 
     Attributes:
-        best: the network with the averaged weights of the best epoch so far.
+        best: the network with the weights of the best epoch so far.
         best_epoch: its number, from 1.
         train_loss: one an epoch.
         validation_loss: one an epoch, empty without held-out episodes.
@@ -228,15 +224,13 @@ class Learner:
     def __init__(self, network: Network, config: BCConfig, seed: int) -> None:
         self._config, self._seed = config, seed
         self._network = network
-        self._average, self.best = copy.deepcopy(network), copy.deepcopy(network)
-        self._weights = list(network.parameters())
-        self._average_weights = list(self._average.parameters())
-        self._update_average = get_ema_multi_avg_fn(config.average)
-        self._networks = nn.ModuleDict(
-            {'network': network, 'average': self._average, 'best': self.best}
-        )
+        self.best = copy.deepcopy(network)
+        self._networks = nn.ModuleDict({'network': network, 'best': self.best})
         self._optimizer = torch.optim.AdamW(
-            self._weights, config.learning_rate, weight_decay=config.weight_decay, fused=True
+            network.parameters(),
+            config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
         self.best_epoch = 0
         self.train_loss: list[float] = []
@@ -270,10 +264,10 @@ class Learner:
                 f'valid: a learning_rate below {self._config.learning_rate}'
             )
         if validation:
-            self.validation_loss.append(mean_loss(self._average, validation))
+            self.validation_loss.append(mean_loss(self._network, validation))
         last = self.validation_loss[-1] if validation else None
         if last is None or last == min(self.validation_loss):
-            self.best.load_state_dict(self._average.state_dict())
+            self.best.load_state_dict(self._network.state_dict())
             self.best_epoch = self.epoch
         return self.train_loss[-1], last
 
@@ -289,7 +283,6 @@ class Learner:
         self._optimizer.zero_grad()
         loss.backward()
         self._optimizer.step()
-        self._update_average(self._average_weights, self._weights, 0)
         return loss.detach()
 
     def state(self) -> State:

@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 import torch
 
-QUICK = BCConfig(hidden=(32, 32), epochs=4, batch_size=32, average=0.9)
+QUICK = BCConfig(hidden=(32, 32), epochs=4, steps_per_epoch=1, batch_size=32)
 TICK_NS = 50_000_000
 Expert = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

@@ -6,11 +6,14 @@ from pathlib import Path
 import runpy
 
 from imitation_ros.policies.checkpoint import load_checkpoint
+import pytest
 
 EXAMPLES = Path(__file__).parents[2] / 'examples'
 
 
 def test_train_your_own_leaves_a_checkpoint_and_measures_it(tmp_path, capsys):
+    pytest.importorskip('pybullet')
+    pytest.importorskip('gymnasium')
     main = runpy.run_path(str(EXAMPLES / 'train_your_own.py'))['main']
     tiny = ['--demonstrations', '2', '--epochs', '2', '--scenes', '1']
     evaluation = main([*tiny, '--out', str(tmp_path / 'policy')])
