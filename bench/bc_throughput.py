@@ -36,8 +36,8 @@ AT_LEAST = 0.9
 EPISODES, TICKS = 50, 200
 INPUTS, OUTPUTS = 14, 7
 PEERS = {
-    'imitation': ('imitation==1.0.1', 'torch==2.13.0', 'numpy<2', 'setuptools<81'),
-    'robomimic': ('robomimic==0.3.0', 'torch==2.13.0', 'numpy<2', 'setuptools<81'),
+    'imitation': ('imitation==1.0.1', 'torch==2.13.0'),
+    'robomimic': ('robomimic==0.3.0', 'torch==2.13.0', 'six'),
 }
 INSTALL_S, TRAIN_S = 900, 300
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import json
 import sys
@@ -18,11 +18,12 @@ console = Console(stderr=True)
 
 WIDE = 140
 """Columns of a table that goes to a file."""
+Advance = Callable[..., None]
 TASKS = ('reach', 'push', 'pick_place')
 
 
 @contextmanager
-def progress(text: str, total: int) -> Iterator[Any]:
+def progress(text: str, total: int) -> Iterator[Advance]:
     """A progress bar; yields `advance(note)`, which also takes how many of how many are done."""
     columns = (
         TextColumn('{task.description:<33}', table_column=Column(no_wrap=True)),
@@ -37,8 +38,8 @@ def progress(text: str, total: int) -> Iterator[Any]:
         def advance(
             note: str = '', completed: int | None = None, total: int | None = None
         ) -> None:
-            step = {'advance': 1} if completed is None else {'completed': completed}
-            bar.update(task, note=note, total=total, **step)
+            advanced = 1 if completed is None else None
+            bar.update(task, note=note, total=total, advance=advanced, completed=completed)
 
         yield advance
 

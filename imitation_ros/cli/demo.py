@@ -114,7 +114,7 @@ def demonstrate(demo: Demo) -> None:
         tuple(result.ticks for result in results),
     )
     demo.summary['expert'] = {'success': expert.success, 'episodes': len(results)}
-    first = inspect_episode(results[0].path)
+    first = inspect_episode(next(result.path for result in results if result.path))
     rows = [(topic.name, topic.type, topic.messages) for topic in first.topics]
     demo.sections.append(
         Section(
@@ -254,7 +254,8 @@ def _film(demo: Demo, policy: Any, contract: Any) -> Path:
         for seed in demo.test_seeds[:FILM_EPISODES]:
             env.reset(seed=seed)
             policy.reset()
-            scene, ended = [], False
+            scene: list[Any] = []
+            ended = False
             while not ended:
                 if len(scene) * 2 <= env.simulator.ticks:  # every other tick: 10 Hz
                     scene.append(env.simulator.render(*FILM_SIZE))

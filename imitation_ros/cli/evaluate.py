@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
@@ -12,6 +14,9 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
+
+if TYPE_CHECKING:
+    from imitation_ros.learning.evaluation import Evaluation
 
 TEST_SEEDS = 1_000_000
 """Where the seeds of test scenes start; demonstrations are recorded far below."""
@@ -53,12 +58,20 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def evaluate_over_topics(task, contract, source, seeds, advance, log_dir: Path | None = None):
+def evaluate_over_topics(
+    task: str,
+    contract: str,
+    source: str | Path,
+    seeds: Sequence[int],
+    advance: Callable[[str], None] = lambda note: None,
+    log_dir: Path | None = None,
+) -> Evaluation:
     """The same scenes as in process, through sim_arm, supervisor and the source's node."""
     from imitation_ros.learning.evaluation import Evaluation, EXPERT
     from imitation_ros.nodes.session import LockstepSession
 
-    name, parameters = 'policy', {'checkpoint': source}
+    name: str = 'policy'
+    parameters: dict[str, Any] = {'checkpoint': source}
     if source == EXPERT:
         name, parameters = 'teleop_expert', {'task': task}
     with LockstepSession(task, contract, name, parameters, log_dir=log_dir) as session:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from imitation_ros.cli._console import print_json, print_table, progress
+from imitation_ros.episodes.inspect import EpisodeReport, inspect_episode
 from imitation_ros.errors import EpisodeError
+from imitation_ros.frames.contract import load_contract
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,9 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prints one report an episode; 1 if any episode cannot be learned from."""
-    from imitation_ros.episodes.inspect import inspect_episode
-    from imitation_ros.frames.contract import load_contract
-
     contract = load_contract(options.contract) if options.contract else None
     paths = list(_episodes(options.path))
     reports, unreadable = [], {}
@@ -42,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
     return int(bool(unreadable) or any(report.verdict == 'bad' for report in reports))
 
 
-def _print_topics(report) -> None:
+def _print_topics(report: EpisodeReport) -> None:
     rows = [
         (topic.name, topic.type, topic.messages, _number(topic.rate_hz, '.1f'),
          _number(topic.largest_gap_s, '.3f'), 'unknown' if topic.lost is None else topic.lost)
@@ -51,7 +50,7 @@ def _print_topics(report) -> None:
     print_table(report.path, ('topic', 'type', 'messages', 'Hz', 'largest gap (s)', 'lost'), rows)
 
 
-def _print_summary(reports, unreadable) -> None:
+def _print_summary(reports: Sequence[EpisodeReport], unreadable: Mapping[str, str]) -> None:
     rows = [
         (Path(report.path).name, report.info.task, report.info.outcome,
          _number(report.duration_s, '.2f'), report.frames, sum(report.left_out.values()),

@@ -7,9 +7,11 @@ does, in real time: everything that is needed beside the terminal is started her
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
@@ -20,6 +22,9 @@ from imitation_ros.cli._console import (
     progress,
 )
 from imitation_ros.errors import GraphError
+
+if TYPE_CHECKING:
+    from imitation_ros.nodes.session import EpisodeResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,9 +65,16 @@ def run(options: argparse.Namespace) -> int:
 
 
 def record_expert(
-    task, contract, out, episodes, seed, skill=1.0, noise=0.0, advance=lambda note='': None,
+    task: str,
+    contract: str,
+    out: Path,
+    episodes: int,
+    seed: int,
+    skill: float = 1.0,
+    noise: float = 0.0,
+    advance: Callable[[str], None] = lambda note: None,
     log_dir: Path | None = None,
-):  # fmt: skip
+) -> list[EpisodeResult]:
     """Records until there are `episodes` successful demonstrations; failures are kept as such."""
     from imitation_ros.nodes.session import LockstepSession
 
@@ -71,7 +83,7 @@ def record_expert(
     with LockstepSession(
         task, contract, 'teleop_expert', source, out, supervisor, log_dir
     ) as session:
-        results = []
+        results: list[EpisodeResult] = []
         while sum(result.success for result in results) < episodes:
             if len(results) >= 2 * episodes + 10:
                 raise GraphError(f'only {len(results)} tries succeeded often enough: see {out}')

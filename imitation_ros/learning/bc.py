@@ -16,6 +16,7 @@ from contextlib import contextmanager
 import copy
 import dataclasses
 from dataclasses import dataclass
+from functools import reduce
 import math
 from pathlib import Path
 from typing import Any
@@ -312,10 +313,10 @@ class Learner:
 def negative_log_likelihood(network: Network, batch: Batch) -> Tensor:
     """Mean over the labels of a batch, each the sum over its action parts."""
     outputs = network.by_part(network(batch.inputs))
-    loss = sum(  # (B, chunk)
+    losses = [  # (B, chunk) each
         head.loss(outputs[part], batch.targets[part]) for part, head in network.heads.items()
-    )
-    return (loss * batch.weight).sum()
+    ]
+    return reduce(torch.add, losses).flatten() @ batch.weight.flatten()
 
 
 @torch.no_grad()

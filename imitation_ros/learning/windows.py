@@ -1,7 +1,7 @@
 """Demonstrations as tensors, from which batches of windows are gathered by index.
 
 A sample is a frame: its window is the `history` frames that end with it and the `chunk` labels
-that start with it. Windows overlap, so they are never stored; only frames are.
+that start with it. Windows overlap, so only frames are stored, and which of them a window holds.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ class Batch(NamedTuple):
     Attributes:
         inputs: of the network.
         targets: part → (B, chunk, n) standardized float32, or (B, chunk, 1) int64 if discrete.
-        weight: (B, chunk), that of each label in a mean over those before the end of their segment;
-            0 beyond it.
+        weight: (B, chunk), of each label in a mean over those within their segment; 0 beyond it.
     """
 
     inputs: Inputs
@@ -45,16 +44,14 @@ class Windows:
         architecture: Architecture,
         device: str = 'cpu',
     ) -> None:
-        first, last = _segment_ends(episodes)
-        self._first, self._last = (torch.from_numpy(ends).to(device) for ends in (first, last))
-        self._past = torch.arange(1 - architecture.history, 1, device=device)
-        self._future = torch.arange(architecture.chunk, device=device)
+        tables = _index_tables(episodes, architecture)
+        self._past, self._future, self._within = (torch.from_numpy(t).to(device) for t in tables)
         vectors = [
             normalization.observations[name].apply(_joined(episodes, 'observations', name))
             for name, spec in observations.items()
             if not spec.image
         ]
-        state = np.concatenate([np.empty((len(first), 0)), *vectors], 1).astype(np.float32)
+        state = np.concatenate([np.empty((len(self._past), 0)), *vectors], 1).astype(np.float32)
         self._state = torch.from_numpy(state).to(device)  # (T, n)
         self._images = {
             name: torch.from_numpy(_joined(episodes, 'observations', name)).to(device)
@@ -75,11 +72,8 @@ class Windows:
         Before a segment its first frame is repeated; beyond its end `weight` is 0.
         """
         frames = frames.to(self._state.device)
-        past = torch.maximum(frames[:, None] + self._past, self._first[frames, None])
-        future = frames[:, None] + self._future
-        last = self._last[frames, None]
-        within = (future <= last).float()
-        future = torch.minimum(future, last)
+        past, future = (self._past.index_select(0, frames), self._future.index_select(0, frames))
+        within = self._within.index_select(0, frames)
         return Batch(
             Inputs(
                 _gather(self._state, past),
@@ -95,15 +89,28 @@ def _gather(frames: Tensor, index: Tensor) -> Tensor:
     return frames.index_select(0, index.flatten()).view(*index.shape, *frames.shape[1:])
 
 
-def _segment_ends(episodes: Sequence[Episode]) -> tuple[Array, Array]:
-    """First and last frame (T,), (T,) of the segment that each frame lies in."""
-    lengths = [len(episode) for episode in episodes]
-    number = np.repeat(np.arange(len(episodes)), lengths)
+def _index_tables(
+    episodes: Sequence[Episode], architecture: Architecture
+) -> tuple[Array, Array, Array]:
+    """For each frame, which frames its window holds.
+
+    Returns:
+        past: (T, history) int32, the first frame of the segment where it would lie before it.
+        future: (T, chunk) int32, the last frame of the segment where it would lie beyond it.
+        within: (T, chunk) float32, 0 where it lies beyond, else 1.
+    """
+    number = np.repeat(np.arange(len(episodes)), [len(episode) for episode in episodes])
     segment = np.concatenate([episode.segment for episode in episodes])
     new = (np.diff(number, prepend=-1) != 0) | (np.diff(segment, prepend=-1) != 0)
     starts = np.flatnonzero(new)
-    sizes = np.diff(starts, append=len(segment))
-    return np.repeat(starts, sizes), np.repeat(starts + sizes - 1, sizes)
+    lengths = np.diff(starts, append=len(segment))
+    first = np.repeat(starts, lengths)[:, None]
+    last = first + np.repeat(lengths, lengths)[:, None] - 1
+    frames = np.arange(len(segment))[:, None]
+    past = np.maximum(frames + np.arange(1 - architecture.history, 1), first)
+    future = frames + np.arange(architecture.chunk)
+    within = (future <= last).astype(np.float32)
+    return past.astype(np.int32), np.minimum(future, last).astype(np.int32), within
 
 
 def _joined(episodes: Sequence[Episode], group: str, name: str) -> Array:

@@ -28,6 +28,13 @@ import yaml
 
 STOP_ORDER = ('recorder', 'policy', 'teleop', 'supervisor', 'sim_arm')
 """Who is stopped first: the data is safe before the arm is let go."""
+SERVICES: dict[str, dict[str, Any]] = {
+    'sim_arm': {'reset': Trigger, 'pause': SetBool},
+    'supervisor': {'stop': Trigger, 'resume': Trigger, 'home': Trigger},
+    'recorder': {'start': Trigger, 'success': Trigger, 'failure': Trigger, 'discard': Trigger},
+    'policy': {'reload': Trigger},
+}
+"""Node → its own services."""
 
 
 class Graph:
@@ -36,12 +43,14 @@ class Graph:
     Use it as a context manager: whatever happens inside, the nodes are stopped at the end.
 
     Args:
-        log_dir: each node's output goes to a file here; a temporary folder by default.
+        log_dir: each node's output goes to a file here; by default it is kept until the end, for
+            the text of errors.
         domain_id: ROS domain; by default the environment's, so that other tools can look on.
     """
 
     def __init__(self, log_dir: Path | None = None, domain_id: int | None = None) -> None:
-        self._logs = Path(log_dir or tempfile.mkdtemp(prefix='imitation_ros_'))
+        self._temporary = tempfile.TemporaryDirectory(prefix='imitation_ros_')
+        self._logs = log_dir or Path(self._temporary.name)
         self._logs.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'OMP_NUM_THREADS': '1'}
@@ -90,6 +99,11 @@ class Graph:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
+        # A server drops its answer to a client that it has not discovered yet, so all clients are
+        # there before the server is.
+        own = {'get_state': GetState, 'set_parameters': SetParameters, **SERVICES.get(name, {})}
+        for service, type in own.items():
+            self._client(type, f'{name}/{service}')
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Waits until every node is active.
@@ -165,6 +179,7 @@ class Graph:
         self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
+        self._temporary.cleanup()
 
     def _spin(self) -> None:
         while not self._closing.is_set():
@@ -180,9 +195,7 @@ class Graph:
         return str(response.current_state.label)
 
     def _request(self, type: Any, service: str, request: Any, timeout_s: float) -> Any:
-        client = self._clients.get(service)
-        if client is None:
-            client = self._clients[service] = self.node.create_client(type, service)
+        client = self._client(type, service)
         deadline = time.monotonic() + timeout_s
         while not client.wait_for_service(timeout_sec=0.2):
             self._check_alive(service.split('/')[0])
@@ -196,6 +209,11 @@ class Graph:
             if time.monotonic() > deadline:
                 raise GraphError(f'service {service} did not answer within {timeout_s:.0f} s')
         return future.result()
+
+    def _client(self, type: Any, service: str) -> Any:
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(type, service)
+        return self._clients[service]
 
     def _check_alive(self, name: str) -> None:
         process = self._processes.get(name)

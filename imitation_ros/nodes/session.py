@@ -6,10 +6,10 @@ call; between two episodes the supervisor is stopped, so that nothing moves whil
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import queue
+import time
 from typing import Any
 
 from imitation_ros.errors import GraphError
@@ -26,12 +26,14 @@ class EpisodeResult:
         seed: of the scene.
         success: whether the task's success held from some tick to the end.
         ticks: length.
+        seconds: of wall time, from the start of motion to the end.
         path: the recorded episode, if it was recorded.
     """
 
     seed: int
     success: bool
     ticks: int
+    seconds: float
     path: Path | None = None
 
 
@@ -86,7 +88,7 @@ class LockstepSession:
     def __exit__(self, *error: object) -> None:
         self.graph.close()
 
-    def run(self, seed: int, on_ready: Callable[[], None] = lambda: None) -> EpisodeResult:
+    def run(self, seed: int) -> EpisodeResult:
         """Runs one episode with the scene of `seed`.
 
         Raises:
@@ -100,9 +102,10 @@ class LockstepSession:
             graph.set('recorder', seed=seed)
             graph.call('recorder/start')
         graph.call('supervisor/resume')
-        on_ready()
+        began = time.perf_counter()
         graph.switch('sim_arm/pause', False)
         ended = self._wait_for_end()
+        seconds = time.perf_counter() - began
         success = ended.values['success'] == '1'
         path = None
         if self._recording:
@@ -110,7 +113,7 @@ class LockstepSession:
             path = Path(answer.splitlines()[0])
         if ended.reason.startswith('timeout'):
             raise GraphError(f'episode with seed {seed}: {ended.reason}')
-        return EpisodeResult(seed, success, int(ended.values['ticks']), path)
+        return EpisodeResult(seed, success, int(ended.values['ticks']), seconds, path)
 
     def _wait_for_end(self, timeout_s: float = 120.0) -> Status:
         try:

@@ -37,6 +37,7 @@ from imitation_ros.sim.simulator import CAMERA_TOPIC, Channel, PHYSICS_HZ, Simul
 from imitation_ros.sim.tasks import TASKS
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.parameter import Parameter
 from rclpy.task import Future
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image
@@ -57,7 +58,7 @@ class SimArmParams(NodeParams):
     participants: tuple[str, ...] = param(
         ('supervisor',), "Who must answer each lockstep tick: 'supervisor', 'recorder'."
     )
-    seed: int = param(0, 'Scene of the next ~/reset.', low=0, live=True)
+    seed: int = param(0, 'Scene of the next ~/reset, which moves it on by one.', low=0, live=True)
     camera_hz: float = param(0.0, 'Rate of camera/image_raw; 0 is off.', low=0.0, high=60.0)
     gui: bool = param(False, "Show the simulator's window (needs a display).")
     urdf: str = param(PANDA.urdf, 'The arm: a file, or a path in pybullet_data.')
@@ -181,9 +182,10 @@ class SimArmNode(ManagedNode):
         return decoded
 
     async def _on_reset(self, request: Any, response: Any) -> Any:
-        """Puts the scene of `seed` up; in lockstep it also waits for all to have seen it."""
+        """Sets up the scene of `seed`; in lockstep it also waits until all have seen it."""
         seed = live_value(self, 'seed')
         self._simulator.reset(seed)
+        self.set_parameters([Parameter('seed', value=seed + 1)])
         self._command = {}
         problem = ''
         if self.params.lockstep:

@@ -66,8 +66,8 @@ class Success(Protocol):
 
 def plot_losses(
     path: str | Path,
-    training: Array,
-    validation: Array,
+    training: Sequence[float] | Array,
+    validation: Sequence[float] | Array,
     kept_epoch: int | None = None,
     title: str = 'Loss while learning',
 ) -> Path:
@@ -76,24 +76,21 @@ def plot_losses(
     Args:
         path: a .png or .svg file to write.
         training: (epochs,) mean loss of each epoch.
-        validation: (epochs,) the same on held-out episodes; NaN where it was not taken.
+        validation: (epochs,) the same on held-out episodes; empty, or NaN, where it was not taken.
         kept_epoch: index of the epoch whose weights were kept.
         title: above the figure.
     """
+    curves = {'training': np.asarray(training), 'held-out episodes': np.asarray(validation)}
 
     def draw(axes: Axes) -> None:
-        epochs = np.arange(1, len(training) + 1)
-        few = 'o' if len(training) < 3 else ''
-        for values, label, series in zip(
-            (training, validation), ('training', 'held-out episodes'), (SERIES[1], SERIES[0])
-        ):
-            seen = np.isfinite(values)
-            axes.plot(
-                epochs[seen], np.asarray(values)[seen], label=label, **series | {'marker': few}
-            )
+        for (label, losses), series in zip(curves.items(), (SERIES[1], SERIES[0])):
+            epochs, seen = np.arange(1, len(losses) + 1), np.isfinite(losses)
+            if seen.any():
+                marker = 'o' if len(losses) < 3 else ''
+                axes.plot(epochs[seen], losses[seen], label=label, **series | {'marker': marker})
         if kept_epoch is not None:
             axes.axvline(kept_epoch + 1, color=BLACK, linewidth=1, linestyle=':', label='kept')
-        shown = np.concatenate([training, validation])
+        shown = np.concatenate([*curves.values()])
         # A Gaussian's negative log likelihood may be below 0, where a log scale has no place.
         if (shown[np.isfinite(shown)] > 0).all():
             axes.set_yscale('log')

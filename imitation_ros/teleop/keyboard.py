@@ -15,6 +15,7 @@ PAIRS = ('ws', 'ad', 'qe', 'ik', 'jl', 'uo', 'nm')
 REQUESTS = {
     'g': 'supervisor/resume',
     't': 'supervisor/stop',
+    'z': 'sim_arm/reset',
     'r': 'recorder/start',
     '\n': 'recorder/success',
     '\r': 'recorder/success',
@@ -79,5 +80,6 @@ class Keyboard:
         moves = ', '.join(f'{pair[0]}/{pair[1]}' for pair in PAIRS[: self._size])
         return (
             f'move {moves} · space gripper · g resume · t stop\n'
-            'r start recording · enter success · backspace failure · x discard · h help'
+            'r start recording · enter success · backspace failure · x discard · h help\n'
+            'z new scene of the simulated arm, after t'
         )

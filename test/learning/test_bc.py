@@ -95,7 +95,7 @@ def test_a_linear_expert_is_recovered_to_the_noise_floor(head):
     training_set = TrainingSet.from_episodes(
         demonstrate(linear_expert, 20, seed=0), make_contract()
     )
-    config = BCConfig(head=head, epochs=60, batch_size=64, patience=60)
+    config = BCConfig(head=head, epochs=60)
     policy, record = train_bc(training_set, config, seed=1)
     test = demonstrate(lambda states, rng: states @ GAIN, 3, seed=9)
     states = np.concatenate([episode.observations['state'] for episode in test])
@@ -113,7 +113,7 @@ def test_a_gaussian_head_learns_where_the_demonstrator_is_unsure():
 
     contract = make_contract(outputs=1)
     training_set = TrainingSet.from_episodes(demonstrate(unsteady, 40, seed=0), contract)
-    policy, _ = train_bc(training_set, BCConfig(head='gaussian', epochs=40), seed=0)
+    policy, _ = train_bc(training_set, BCConfig(head='gaussian', epochs=15), seed=0)
     spread = []
     for first in (-1.5, 1.5):
         state = policy.normalization.observations['state'].apply(np.array([first, 50.0, -1.0]))
@@ -135,7 +135,7 @@ def test_continuous_and_discrete_parts_are_learned_together():
         return make_episode(states, {'arm': linear_expert(states, rng), 'gripper': gripper})
 
     training_set = TrainingSet.from_episodes([demonstrated(k) for k in range(20)], contract)
-    policy, _ = train_bc(training_set, BCConfig(epochs=60, batch_size=64), seed=0)
+    policy, _ = train_bc(training_set, BCConfig(epochs=20), seed=0)
     test = demonstrated(1000)
     states = test.observations['state']
     assert np.abs(act_on(policy, states) - states @ GAIN).mean() < 0.1
@@ -144,24 +144,23 @@ def test_continuous_and_discrete_parts_are_learned_together():
 
 
 def test_history_tells_what_one_frame_does_not():
-    """The action is the velocity, but only positions are seen."""
+    """The action is the velocity, but only positions are seen, from anywhere."""
     contract = make_contract(inputs=1, outputs=1)
 
     def glide(seed: int) -> Episode:
-        velocity = np.random.default_rng(seed).uniform(-1, 1)
-        position = velocity * np.arange(60)[:, None] * 0.05
-        labels = np.full((60, 1), velocity)
+        start, velocity = np.random.default_rng(seed).uniform(-1, 1, 2)
+        position = start + velocity * np.arange(6)[:, None]
+        labels = np.full((6, 1), velocity)
         labels[0] = 0.0  # in the first frame, which fills the history, nobody can know
         return make_episode(position, {'arm': labels})
 
-    training_set = TrainingSet.from_episodes([glide(k) for k in range(30)], contract)
-    held_out = glide(1000)
+    training_set = TrainingSet.from_episodes([glide(k) for k in range(100)], contract)
     errors = []
     for history in (1, 2):
-        config = BCConfig(history=history, epochs=40, batch_size=64)
+        config = BCConfig(history=history, epochs=10, batch_size=64, weight_decay=0.0)
         policy, _ = train_bc(training_set, config, seed=0)
-        errors.append(drive_error(policy, held_out))
-    assert errors[1] < 0.1 * errors[0]
+        errors.append(np.mean([drive_error(policy, glide(k)) for k in range(1000, 1020)]))
+    assert errors[1] < 0.2 * errors[0]
 
 
 def drive_error(policy: Policy, episode: Episode) -> float:
@@ -176,7 +175,7 @@ def drive_error(policy: Policy, episode: Episode) -> float:
 
 
 def test_a_chunk_predicts_the_actions_to_come():
-    """Labels count the ticks since the state's first element, which is executed open loop."""
+    """Between two plans the policy acts blindly, and is right all the same."""
     contract = make_contract(inputs=1, outputs=1)
 
     def ramp(seed: int) -> Episode:
@@ -185,7 +184,7 @@ def test_a_chunk_predicts_the_actions_to_come():
         return make_episode(position, {'arm': position.copy()})
 
     training_set = TrainingSet.from_episodes([ramp(k) for k in range(20)], contract)
-    config = BCConfig(chunk=5, execute=5, epochs=100, batch_size=64)
+    config = BCConfig(chunk=5, execute=5, epochs=10, batch_size=64, weight_decay=0.0)
     policy, _ = train_bc(training_set, config, seed=0)
     episode = ramp(1000)
     frozen = np.repeat(episode.observations['state'][::5], 5, 0)  # seen only at each re-plan
@@ -218,7 +217,7 @@ def test_a_camera_is_enough_to_find_something():
         return Episode(ticks, {'camera': images}, {'arm': labels}, np.zeros(60, np.int32))
 
     training_set = TrainingSet.from_episodes([look(k) for k in range(10)], contract)
-    config = BCConfig(hidden=(64,), epochs=30, batch_size=64, history=1)
+    config = BCConfig(hidden=(64,), epochs=10, batch_size=64)
     policy, _ = train_bc(training_set, config, seed=0)
     test = look(1000)
     frames = [
@@ -282,43 +281,34 @@ def test_the_checkpoint_tells_what_was_trained_from_what(small_set, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ['policy']
 
 
+KILLED = dataclasses.replace(QUICK, head='gaussian', epochs=30, save_every_s=0)
 TRAIN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {tests!r})
-from test_bc import *
-torch.set_num_threads(1)
-episodes = demonstrate(linear_expert, 5, seed=0)
-config = dataclasses.replace(QUICK, head='gaussian', epochs={epochs}, save_every_s=0)
-train_bc(
-    TrainingSet.from_episodes(episodes, make_contract()), config, 5, Path({out!r}),
-    lambda epoch, train, held_out: print(epoch, flush=True),
-)
+from test_bc import demonstrate, KILLED, linear_expert, make_contract, train_bc, TrainingSet
+training_set = TrainingSet.from_episodes(demonstrate(linear_expert, 5, seed=0), make_contract())
+train_bc(training_set, KILLED, 5, Path({out!r}), lambda epoch, *losses: print(epoch, flush=True))
 """
 
 
-def start_training(out: Path, epochs: int) -> subprocess.Popen[str]:
-    script = TRAIN.format(tests=str(Path(__file__).parent), epochs=epochs, out=str(out))
-    return subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)
-
-
-def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(tmp_path):
-    epochs = 30
-    killed = start_training(tmp_path / 'killed', epochs)
-    assert killed.stdout is not None
-    reached = [int(killed.stdout.readline()) for _ in range(10)][-1]
-    killed.kill()
-    rest = killed.communicate()[0].split()
-    assert reached + len(rest) < epochs, 'it ended before it was killed'
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(small_set, tmp_path):
+    script = TRAIN.format(tests=str(Path(__file__).parent), out=str(tmp_path / 'killed'))
+    process = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    reached = [int(process.stdout.readline()) for _ in range(10)][-1]
+    process.kill()
+    rest = process.communicate()[0].split()
+    assert reached + len(rest) < KILLED.epochs, 'it ended before it was killed'
     assert not (tmp_path / 'killed').exists()
 
-    resumed = start_training(tmp_path / 'killed', epochs).communicate()[0].split()
-    assert int(resumed[0]) > reached
-    straight = start_training(tmp_path / 'straight', epochs).communicate()[0].split()
-    assert int(straight[0]) == 1
+    seen: list[int] = []
+    for run in ('killed', 'straight'):
+        train_bc(small_set, KILLED, 5, tmp_path / run, lambda epoch, *losses: seen.append(epoch))
+    assert seen[0] > reached
+    assert seen[-KILLED.epochs :] == list(range(1, KILLED.epochs + 1))
     for name in ('policy.json', 'policy.safetensors'):
-        contents = {(tmp_path / run / name).read_bytes() for run in ('killed', 'straight')}
-        assert len(contents) == 1
+        assert len({(tmp_path / run / name).read_bytes() for run in ('killed', 'straight')}) == 1
     assert {path.name for path in tmp_path.iterdir()} == {'killed', 'straight'}
 
 
@@ -349,7 +339,7 @@ def test_a_damaged_state_is_named(small_set, tmp_path):
 
 def test_a_destination_in_use_is_refused_before_the_training(small_set, tmp_path):
     (tmp_path / 'notes.txt').write_text('keep')
-    with pytest.raises(CheckpointError, match='notes.txt'):
+    with pytest.raises(CheckpointError, match=r'notes\.txt'):
         train_bc(small_set, QUICK, 0, tmp_path, stop_after(1))
 
 
@@ -363,7 +353,7 @@ def test_a_number_that_is_none_is_refused(where):
 
 def test_a_training_that_diverges_says_so(small_set):
     config = dataclasses.replace(QUICK, learning_rate=1e30, weight_decay=0.0)
-    with pytest.raises(ImitationError, match='the loss is .*; valid: a learning_rate below'):
+    with pytest.raises(ImitationError, match=r'the loss is .*; valid: a learning_rate below'):
         train_bc(small_set, config)
 
 

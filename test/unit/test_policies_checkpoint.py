@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+import re
 
 from imitation_ros.errors import CheckpointError
 from imitation_ros.frames.contract import Contract, parse_contract
@@ -163,12 +164,18 @@ def test_every_flipped_bit_is_noticed(folder, name):
         flipped = bytearray(content)
         flipped[place // 8] ^= 1 << (place % 8)
         path.write_bytes(flipped)
-        try:
+        if name == 'policy.json' and reads_the_same(bytes(flipped), content):
+            continue
+        with pytest.raises(CheckpointError, match=re.escape(str(path))):
             load_checkpoint(folder)
-        except CheckpointError as error:
-            assert str(path) in str(error)
-        else:  # a flip that JSON reads as the same, such as e-09 and E-09
-            assert json.loads(flipped) == json.loads(content)
+
+
+def reads_the_same(flipped: bytes, content: bytes) -> bool:
+    """Such as 1e-09 and 1E-09."""
+    try:
+        return bool(json.loads(flipped) == json.loads(content))
+    except ValueError:
+        return False
 
 
 @pytest.mark.parametrize('name', ['policy.json', 'policy.safetensors'])
@@ -183,7 +190,7 @@ def test_a_missing_or_cut_off_file_is_named(folder, name):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match='nowhere/policy.json: No such file'):
+    with pytest.raises(CheckpointError, match=r'nowhere/policy\.json: No such file'):
         load_checkpoint(tmp_path / 'nowhere')
 
 
