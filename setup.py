@@ -42,6 +42,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         files('config', '*.yaml'),
         files('config/contracts', '*.yaml'),
+        files('config/controllers', '*.yaml'),
         files('launch', '*.launch.py'),
     ],
     python_requires='>=3.10',

@@ -35,8 +35,8 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 READY = 'ready'
-TICKS = 150
-"""How long an episode of the bare arm is: about as long as one of the scripted expert."""
+TICKS = 52
+"""How long an episode of the bare arm is: as long as one of the scripted expert, on average."""
 ROOT = Path(__file__).parents[1]
 
 

@@ -48,7 +48,7 @@ def test_code_and_contracts_are_those_of_the_install_space(install_space, tmp_pa
 
 def test_everything_of_config_and_launch_is_installed(install_space):
     share = install_space.package / 'share/imitation_ros'
-    for folder in ('config', 'config/contracts', 'launch'):
+    for folder in ('config', 'config/contracts', 'config/controllers', 'launch'):
         for path in (ROOT / folder).glob('*.*'):
             assert (share / folder / path.name).read_bytes() == path.read_bytes()
     index = install_space.package / 'share/ament_index/resource_index/packages/imitation_ros'

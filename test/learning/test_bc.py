@@ -95,7 +95,7 @@ def test_a_linear_expert_is_recovered_to_the_noise_floor(head):
     training_set = TrainingSet.from_episodes(
         demonstrate(linear_expert, 20, seed=0), make_contract()
     )
-    config = BCConfig(head=head, epochs=60)
+    config = BCConfig(head=head, epochs=30, batch_size=64)
     policy, record = train_bc(training_set, config, seed=1)
     test = demonstrate(lambda states, rng: states @ GAIN, 3, seed=9)
     states = np.concatenate([episode.observations['state'] for episode in test])

@@ -29,9 +29,7 @@ def collect(without, folder='test', **environment):
 
 
 def test_without_the_extras_the_rest_is_still_collected():
-    extras = (
-        'rclpy,torch,safetensors,pybullet,gymnasium,matplotlib,imageio,mcap,rosbags'
-    )
+    extras = 'rclpy,torch,safetensors,pybullet,gymnasium,matplotlib,imageio,mcap,rosbags'
     run = collect(extras)
     assert run.returncode == 0, run.stdout + run.stderr
     assert 'test/unit/test_layers.py::' in run.stdout

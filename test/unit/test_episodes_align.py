@@ -155,6 +155,21 @@ def test_next_observation_is_what_was_measured_one_tick_later(tmp_path):
     assert episode.segment.tolist() == [0] * 8 + [1] * 8
 
 
+def test_an_arm_guided_by_hand_is_learned_from_while_the_supervisor_is_stopped(tmp_path):
+    """All its frames were left out: 'the supervisor was in mode stopped'."""
+    guided = contract(replaced={'low: -3': 'label: next_observation, low: -3'})
+    bag = Bag(tmp_path / 'e', guided, lockstep=True)
+    for tick in range(10):
+        ros_ns, wall_ns = TICK_NS + tick * PERIOD_NS, WALL_NS + tick * 5_000_000
+        bag.clock(ros_ns, wall_ns)
+        bag.observe(*state(tick), ros_ns, wall_ns + 100_000)
+        bag.act('teleop', action(tick), ros_ns, wall_ns + 1_000_000, engaged='true')
+        bag.act('executed', action(tick), ros_ns, wall_ns + 2_000_000, mode='stopped')
+    episode = load_episode(bag.writer.stop())
+    assert len(episode) == 9
+    np.testing.assert_allclose(episode.actions['arm'][0], state(1)[:2])
+
+
 def test_a_foreign_bag_is_put_on_a_regular_grid(tmp_path):
     """Nobody wrote statuses: labels are the first commands published in (tick, tick + period]."""
     with Writer(tmp_path / 'bag', version=9, storage_plugin=StoragePlugin.MCAP) as writer:

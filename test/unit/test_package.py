@@ -63,7 +63,7 @@ def test_every_node_is_an_executable_with_a_main(entry_points):
 
 def test_config_contracts_and_launch_files_are_installed(package):
     installed = dict(package['data_files'])
-    for folder in ('config', 'config/contracts', 'launch'):
+    for folder in ('config', 'config/contracts', 'config/controllers', 'launch'):
         files = {str(path.relative_to(ROOT)) for path in (ROOT / folder).iterdir()}
         files = {name for name in files if name.endswith(('.yaml', '.py'))}
         assert set(installed[f'share/imitation_ros/{folder}']) == files
