@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 import os
 from pathlib import Path
+import select
 import signal
 import subprocess
 import sys
+import time
 from typing import Any
 
 from imitation_ros.errors import GraphError
@@ -240,16 +242,20 @@ def bare_nodes(names: list[str], contract: Path, domain_id: int) -> Iterator[lis
             process.communicate(timeout=10.0)
 
 
-def wait_ready(processes: list[subprocess.Popen[str]]) -> None:
+def wait_ready(processes: list[subprocess.Popen[str]], timeout_s: float = 60.0) -> None:
     """Waits until all have said so.
 
     Raises:
-        GraphError: one has ended instead.
+        GraphError: one has ended instead, or has said nothing for too long.
     """
+    deadline = time.monotonic() + timeout_s
     for process in processes:
         assert process.stdout is not None
-        if process.stdout.readline().strip() != READY:
-            raise GraphError(f'{" ".join(map(str, process.args))} has ended')  # type: ignore[arg-type]
+        left_s = max(0.0, deadline - time.monotonic())
+        said = select.select([process.stdout], [], [], left_s)[0]
+        if not said or process.stdout.readline().strip() != READY:
+            name = process.args[3]  # type: ignore[index]
+            raise GraphError(f'bare node {name!r} has ended, or found nobody in {timeout_s} s')
 
 
 def run(name: str, contract: Path) -> None:
@@ -261,8 +267,8 @@ def run(name: str, contract: Path) -> None:
     node = NODES[name](load_contract(contract))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    waiting = True
-    while not asked:
+    waiting, parent = True, os.getppid()
+    while not asked and os.getppid() == parent:  # never outlives who started it
         executor.spin_once(timeout_sec=0.1)
         if waiting and node.matched():
             waiting = False
