@@ -110,11 +110,16 @@ def inspect_episode(path: str | Path, contract: Contract | None = None) -> Episo
 def _frames(
     reader: EpisodeReader, contract: Contract | None
 ) -> tuple[int | None, Mapping[str, int], list[str]]:
-    """How many frames can be made, what is left out, and why it cannot be learned from."""
+    """How many frames can be made, what is left out, and why it cannot be learned from.
+
+    A policy's roll-out without an expert is judged by the actions that were executed.
+    """
     if contract is None:
         return None, {}, ['no contract inside; give one to judge it']
     try:
         episode = load_episode(reader, contract)
+        if not len(episode):
+            episode = load_episode(reader, contract, label='executed')
     except EpisodeError as error:
         return None, {}, [str(error)]
     faults = [] if len(episode) else ['no frame can be made']

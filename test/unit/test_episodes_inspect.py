@@ -9,7 +9,16 @@ from imitation_ros.episodes.inspect import inspect_episode
 from imitation_ros.episodes.repair import repair
 from imitation_ros.errors import EpisodeError
 import pytest
-from recorded_episodes import Bag, contract, record_lockstep, record_real_time, WALL_NS
+from recorded_episodes import (
+    action,
+    Bag,
+    contract,
+    PERIOD_NS,
+    record_lockstep,
+    record_real_time,
+    state,
+    WALL_NS,
+)
 
 
 def topic_of(report, name):
@@ -62,6 +71,18 @@ def test_loss_is_counted_where_it_can_be_known(tmp_path, numbers, lost):
     report = inspect_episode(bag.writer.stop())
     assert topic_of(report, '/x').lost == lost
     assert ('/x: 2 messages lost' in report.reasons) == (lost == 2)
+
+
+def test_a_rollout_of_a_policy_without_an_expert_is_not_bad(tmp_path):
+    """It was called bad: 'no frame can be made', since nobody had labelled it."""
+    bag = Bag(tmp_path / 'e', contract())
+    for step in range(10):
+        now_ns = WALL_NS + step * PERIOD_NS
+        bag.observe(*state(step), now_ns, now_ns, now_ns)
+        bag.act('policy', action(step), now_ns + 1000, now_ns + 2000)
+        bag.act('executed', action(step), now_ns + 1000, now_ns + 4000, mode='policy')
+    report = inspect_episode(bag.writer.stop())
+    assert (report.verdict, report.frames) == ('good', 10)
 
 
 def test_an_episode_without_frames_is_bad(tmp_path):
