@@ -256,8 +256,7 @@ class Learner:
         Raises:
             ImitationError: the loss is not finite.
         """
-        batches = self._batches(len(windows))
-        losses = torch.stack([self._step(windows.batch(frames)) for frames in batches])
+        losses = torch.stack([self._step(batch) for batch in self._batches(windows)])
         self.train_loss.append(float(losses.mean()))
         if not math.isfinite(self.train_loss[-1]):
             raise ImitationError(
@@ -272,12 +271,13 @@ class Learner:
             self.best_epoch = self.epoch
         return self.train_loss[-1], last
 
-    def _batches(self, frames: int) -> Iterator[Tensor]:
+    def _batches(self, windows: Windows) -> Iterator[Batch]:
+        """Whole passes over the data, each in an order of its own."""
         rng = np.random.default_rng((self._seed, self.epoch))
-        steps = math.ceil(frames / self._config.batch_size)
-        passes = math.ceil(self._config.steps_per_epoch / steps)
-        for _ in range(passes):
-            yield from torch.from_numpy(rng.permutation(frames)).split(self._config.batch_size)
+        steps_per_pass = math.ceil(len(windows) / self._config.batch_size)
+        for _ in range(math.ceil(self._config.steps_per_epoch / steps_per_pass)):
+            order = torch.from_numpy(rng.permutation(len(windows)))
+            yield from windows.batches(order, self._config.batch_size)
 
     def _step(self, batch: Batch) -> Tensor:
         loss = negative_log_likelihood(self._network, batch)
@@ -322,10 +322,8 @@ def negative_log_likelihood(network: Network, batch: Batch) -> Tensor:
 @torch.no_grad()
 def mean_loss(network: Network, windows: Windows) -> float:
     """Negative log likelihood of all samples."""
-    batches = torch.arange(len(windows)).split(EVALUATION_BATCH)
-    losses = [
-        negative_log_likelihood(network, windows.batch(frames)) * len(frames) for frames in batches
-    ]
+    batches = windows.batches(torch.arange(len(windows)), EVALUATION_BATCH)
+    losses = [negative_log_likelihood(network, batch) * len(batch.weight) for batch in batches]
     return float(sum(losses)) / len(windows)
 
 

@@ -6,7 +6,7 @@ that start with it. Windows overlap, so only frames are stored, and which of the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from imitation_ros.errors import EpisodeError
@@ -66,22 +66,22 @@ class Windows:
     def __len__(self) -> int:
         return len(self._state)
 
-    def batch(self, frames: Tensor) -> Batch:
-        """Gathers the windows of `frames`, (B,) int64 indices.
+    def batches(self, frames: Tensor, size: int) -> Iterator[Batch]:
+        """Gathers the windows of `frames`, (N,) int64 indices, `size` at a time.
 
         Before a segment its first frame is repeated; beyond its end `weight` is 0.
         """
         frames = frames.to(self._state.device)
-        past, future = (self._past.index_select(0, frames), self._future.index_select(0, frames))
-        within = self._within.index_select(0, frames)
-        return Batch(
-            Inputs(
-                _gather(self._state, past),
-                {name: _gather(images, past) for name, images in self._images.items()},
-            ),
-            {part: _gather(targets, future) for part, targets in self._targets.items()},
-            within / within.sum(),
-        )
+        tables = (self._past, self._future, self._within)
+        for past, future, within in zip(*(table[frames].split(size) for table in tables)):
+            yield Batch(
+                Inputs(
+                    _gather(self._state, past),
+                    {name: _gather(images, past) for name, images in self._images.items()},
+                ),
+                {part: _gather(targets, future) for part, targets in self._targets.items()},
+                within / within.sum(),
+            )
 
 
 def _gather(frames: Tensor, index: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def make_windows(history: int, chunk: int) -> Windows:
     ],
 )
 def test_windows_do_not_cross_gaps_or_episodes(frame, past, future):
-    batch = make_windows(history=3, chunk=3).batch(torch.tensor([frame]))
+    [batch] = make_windows(history=3, chunk=3).batches(torch.tensor([frame]), 9)
     assert batch.inputs.state[0, :, 0].tolist() == past
     assert batch.inputs.images['camera'].flatten().tolist() == past
     within = batch.weight[0].bool()
@@ -79,10 +79,11 @@ def test_windows_do_not_cross_gaps_or_episodes(frame, past, future):
     torch.testing.assert_close(batch.targets['arm'][0, within, 0], torch.tensor(future) / 10)
 
 
-def test_a_batch_holds_the_frames_that_were_asked_for_in_their_order():
+def test_batches_hold_the_frames_that_were_asked_for_in_their_order():
     windows = make_windows(history=1, chunk=1)
     assert len(windows) == 8
-    batch = windows.batch(torch.tensor([6, 0, 3]))
-    assert batch.inputs.state.flatten().tolist() == [6, 0, 3]
-    assert batch.targets['key'].flatten().tolist() == [6, 0, 3]
-    assert batch.inputs.images['camera'].dtype == torch.uint8
+    first, second = windows.batches(torch.tensor([6, 0, 3]), 2)
+    for batch, frames in ((first, [6, 0]), (second, [3])):
+        assert batch.inputs.state.flatten().tolist() == frames
+        assert batch.targets['key'].flatten().tolist() == frames
+    assert first.inputs.images['camera'].dtype == torch.uint8

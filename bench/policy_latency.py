@@ -1,0 +1,242 @@
+"""From observation to action: the policy node beside a bare echo node; at most 1.25 times as long.
+
+A probe publishes joint states of 7 joints at 100 Hz, and measures until the action arrives. The
+policy node (a network of 14, 256, 256, 7 units, answering each observation) and a bare node that
+sends the same messages back by the same executor (`bare_nodes.py`) run in a process each; the
+probe, in a third, takes turns with the two. `with_supervisor` is the same up to the command that
+the supervisor publishes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+import multiprocessing
+from multiprocessing.connection import Connection
+import os
+from pathlib import Path
+import statistics
+import tempfile
+import time
+from typing import Any
+
+from imitation_ros.errors import GraphError
+from imitation_ros.frames.codecs import set_stamp
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.nodes.graph import Graph
+from imitation_ros.policies.checkpoint import save_checkpoint
+from imitation_ros.policies.network import Architecture, Network
+from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.policy import Policy
+import numpy as np
+import torch
+import yaml
+
+from bench.bare_nodes import bare_nodes
+from bench.harness import at_most, interleaved, median_ratio, options, Row
+
+AT_MOST = 1.25
+RATE_HZ = 100
+PERIOD_NS = round(1e9 / RATE_HZ)
+WARM_UP = 20
+"""Answers at the start of each turn that do not count: the processes have slept."""
+JOINTS = [f'joint_{index}' for index in range(7)]
+POSITIONS = [f'position.{joint}' for joint in JOINTS]
+CONTRACT: dict[str, Any] = {
+    'name': 'policy_latency',
+    'rate_hz': RATE_HZ,
+    'command_hz': RATE_HZ,
+    'observations': {
+        'state': {
+            'topic': 'joint_states',
+            'type': 'sensor_msgs/msg/JointState',
+            'select': POSITIONS + [f'velocity.{joint}' for joint in JOINTS],
+            'max_age_s': 0.1,
+        }
+    },
+    'actions': {
+        'arm': {
+            'topic': 'arm/command', 'type': 'std_msgs/msg/Float64MultiArray', 'kind': 'position',
+            'units': 'rad', 'joints': JOINTS, 'feedback': POSITIONS, 'low': -3.0, 'high': 3.0,
+            'max_velocity': 2.0, 'max_acceleration': 10.0, 'max_handover_error': 6.0,
+        }
+    },
+}  # fmt: skip
+POLICY_ACTION, COMMAND = 'policy/arm/command', 'arm/command'
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Measures the pairs, and then the way through the supervisor."""
+    quick = options(argv, __doc__).quick
+    pairs, answers = (2, 100) if quick else (10, 500)
+    domain_id = 1 + os.getpid() % 98
+    with tempfile.TemporaryDirectory(prefix='policy_latency_') as folder:
+        contract = Path(folder, 'contract.yaml')
+        contract.write_text(yaml.safe_dump(CONTRACT))
+        checkpoint = Path(folder, 'checkpoint')
+        save_untrained_policy(contract, checkpoint)
+        parameters = {'contract': contract, 'checkpoint': checkpoint, 'lockstep': True}
+        with (
+            Graph(domain_id=domain_id) as graph,
+            bare_nodes(['echo'], contract, domain_id + 1),
+            probe() as measure,
+        ):
+            graph.start('policy', parameters)
+            graph.wait_ready()
+            policy = partial(measure, domain_id, POLICY_ACTION, answers)
+            bare = partial(measure, domain_id + 1, POLICY_ACTION, answers)
+            policy(), bare()  # the first round wakes everything up
+            rows = interleaved(policy, bare, pairs, 'p50_us')
+            graph.start('supervisor', {'contract': contract, 'lockstep': True})
+            graph.wait_ready()
+            graph.call('supervisor/resume')
+            supervised = measure(domain_id, COMMAND, answers)
+    value, interval = median_ratio(rows)
+    return {
+        'bench': 'policy_latency',
+        'value': value,
+        'pass': {f'ratio <= {AT_MOST}': at_most(value, AT_MOST)},
+        'interval': interval,
+        'policy': _summary([row['ours'] for row in rows]),
+        'bare': _summary([row['reference'] for row in rows]),
+        'with_supervisor': supervised,
+        'rows': rows,
+        'answers_a_row': answers,
+        'compared': 'median time from observation to action, policy node over bare echo node',
+    }
+
+
+def _summary(rows: Sequence[Row]) -> Row:
+    """Median over the turns."""
+    return {key: round(statistics.median(row[key] for row in rows)) for key in rows[0]}
+
+
+def save_untrained_policy(contract: Path, checkpoint: Path) -> None:
+    """A network of the usual size, with random weights: its speed is the same."""
+    checked = load_contract(contract)
+    observations, actions = checked.observation_specs, checked.action_specs
+    standards = [
+        {name: Standard(np.zeros(spec.shape), np.ones(spec.shape)) for name, spec in specs.items()}
+        for specs in (observations, actions)
+    ]
+    normalization = Normalization(*standards)
+    torch.manual_seed(0)
+    network = Network(observations, actions, Architecture(), normalization)
+    policy = Policy(checked, Architecture(), normalization, network)
+    save_checkpoint(checkpoint, policy, {'method': 'untrained'})
+
+
+@contextmanager
+def probe() -> Iterator[Callable[[int, str, int], Row]]:
+    """The probe in a process of its own: a function of domain, answer's topic and count."""
+    spawn = multiprocessing.get_context('spawn')
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
+    process.start()
+
+    def measure(domain_id: int, topic: str, answers: int) -> Row:
+        ours.send((domain_id, topic, answers))
+        row: Row | str = ours.recv()
+        if isinstance(row, str):
+            raise GraphError(row)
+        return row
+
+    try:
+        yield measure
+    finally:
+        ours.close()
+        process.join(10.0)
+
+
+def _serve(pipe: Connection) -> None:
+    probes: dict[tuple[int, str], Probe] = {}
+    while True:
+        try:
+            domain_id, topic, answers = pipe.recv()
+        except EOFError:
+            return
+        key = domain_id, topic
+        try:
+            if key not in probes:
+                probes[key] = Probe(*key)
+            pipe.send(probes[key].measure(answers))
+        except GraphError as error:
+            pipe.send(str(error))
+
+
+class Probe:
+    """Publishes joint states, and times what comes back on `topic`."""
+
+    def __init__(self, domain_id: int, topic: str, timeout_s: float = 60.0) -> None:
+        """Waits until the other side is there.
+
+        Raises:
+            GraphError: it never is.
+        """
+        from imitation_ros.nodes._messages import message_class, RELIABLE
+        import rclpy
+        from rclpy.context import Context
+        from rclpy.executors import SingleThreadedExecutor
+
+        context = Context()
+        rclpy.init(context=context, domain_id=domain_id)
+        name = f'probe_{domain_id}_{topic.replace("/", "_")}'
+        node = rclpy.create_node(name, context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(node)
+        joint_state = message_class('sensor_msgs/msg/JointState')
+        numbers = [0.1] * len(JOINTS)
+        self._message = joint_state(name=JOINTS, position=numbers, velocity=numbers)
+        self._publisher = node.create_publisher(joint_state, 'joint_states', RELIABLE)
+        answer = message_class('std_msgs/msg/Float64MultiArray')
+        node.create_subscription(answer, topic, self._on_answer, RELIABLE)
+        # Stamps that go on where those of an earlier probe ended: time must not jump back.
+        self._topic, self._tick, self._answered_ns = topic, time.time_ns() // PERIOD_NS, 0
+        self._wait_until_heard(timeout_s)
+
+    def _wait_until_heard(self, timeout_s: float) -> None:
+        """What is sent before discovery is lost, so this sends until an answer comes."""
+        deadline = time.monotonic() + timeout_s
+        while not self._answered_ns:
+            if time.monotonic() > deadline:
+                raise GraphError(f'nobody answers on {self._topic}')
+            self._send()
+            self._spin(0.5)
+        self._spin(1.0)  # answers to the others
+
+    def measure(self, answers: int) -> Row:
+        """Latencies of so many answers at `RATE_HZ`, the first `WARM_UP` left out."""
+        latencies_us = []
+        due = time.perf_counter()
+        for _ in range(WARM_UP + answers):
+            latencies_us.append(self._ask() / 1e3)
+            due = max(due + 1 / RATE_HZ, time.perf_counter())
+            time.sleep(due - time.perf_counter())
+        p50, p99 = np.percentile(latencies_us[WARM_UP:], (50, 99))
+        late = sum(latency > 1e6 / RATE_HZ for latency in latencies_us[WARM_UP:])
+        return {'p50_us': round(float(p50)), 'p99_us': round(float(p99)), 'late': late}
+
+    def _ask(self, timeout_s: float = 10.0) -> int:
+        """Nanoseconds from an observation to its answer; the next is not sent before that."""
+        self._answered_ns = 0
+        asked_ns = time.perf_counter_ns()
+        self._send()
+        while not self._answered_ns:
+            if time.perf_counter_ns() > asked_ns + timeout_s * 1e9:
+                raise GraphError(f'no answer on {self._topic} within {timeout_s} s')
+            self._executor.spin_once(timeout_sec=0.1)
+        return self._answered_ns - asked_ns
+
+    def _send(self) -> None:
+        self._tick += 1
+        set_stamp(self._message, self._tick * PERIOD_NS)
+        self._publisher.publish(self._message)
+
+    def _spin(self, duration_s: float) -> None:
+        end = time.monotonic() + duration_s
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.1)
+
+    def _on_answer(self, message: Any) -> None:
+        self._answered_ns = time.perf_counter_ns()
