@@ -2,8 +2,8 @@
 
 Both train the same network on the same demonstrations with the same optimizer and batches: the
 bare loop is what one would write by hand, with the data as two tensors, and no windows, parts,
-validation, early stopping or resume. They run by turns in one process, and are timed by its
-processor time, of which other processes take no part.
+validation, early stopping or resume. They run by turns in one process, an epoch each, and are
+timed by its processor time, of which other processes take no part.
 
 With `--peers`, the PyPI packages `imitation` and `robomimic` are installed into throw-away
 environments (minutes, and gigabytes where pip chooses a torch for GPUs), and train on the same
@@ -48,10 +48,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser.add_argument('--quick', action='store_true', help='few and short pairs, for the tests')
     parser.add_argument('--peers', action='store_true', help='install and time the peers too')
     options = parser.parse_args(argv)
-    pairs, epochs = (2, 1) if options.quick else (15, 4)
+    runs, epochs = (1, 3) if options.quick else (3, 30)
+    # The first pair warms up.
     config = BCConfig(epochs=epochs + 1, steps_per_epoch=1, validation_fraction=0)
-    training_set = TrainingSet.from_episodes(demonstrations(), contract())
-    rows = [_pair(index, training_set, config) for index in range(pairs)]
+    rows = [row for seed in range(runs) for row in _run(seed, config)[1:]]
     value = statistics.median(row['ratio'] for row in rows)
     result = {
         'bench': 'bc_throughput',
@@ -100,49 +100,52 @@ def demonstrations() -> list[Episode]:
     return episodes
 
 
-def _pair(index: int, training_set: TrainingSet, config: BCConfig) -> dict[str, Any]:
-    states, actions = _joined(training_set)
-    timed = {
-        'train_bc': lambda: _train_bc_s(training_set, config),
-        'bare': lambda: _bare_s(states, actions, config),
-    }
-    names = list(timed) if index % 2 else list(timed)[::-1]
-    samples = EPISODES * TICKS * (config.epochs - 1)
-    rates = {name: samples / timed[name]() for name in names}
-    return {
-        'pair': index,
-        'train_bc_samples_per_s': round(rates['train_bc']),
-        'bare_samples_per_s': round(rates['bare']),
-        'ratio': round(rates['train_bc'] / rates['bare'], 4),
-    }
+def _run(seed: int, config: BCConfig) -> list[dict[str, Any]]:
+    """One training; after each of its epochs, the bare loop takes its turn."""
+    training_set = TrainingSet.from_episodes(demonstrations(), contract())
+    bare = Bare(*_joined(training_set), config)
+    rows = []
+    mark_s = time.thread_time()
+
+    def take_turns(epoch: int, *losses: float | None) -> None:
+        nonlocal mark_s
+        ends = [mark_s, time.thread_time()]
+        bare.epoch()
+        ends.append(time.thread_time())
+        ours, theirs = (EPISODES * TICKS / float(seconds) for seconds in np.diff(ends))
+        rows.append({
+            'seed': seed,
+            'epoch': epoch,
+            'train_bc_samples_per_s': round(ours),
+            'bare_samples_per_s': round(theirs),
+            'ratio': round(ours / theirs, 4),
+        })  # fmt: skip
+        mark_s = time.thread_time()
+
+    train_bc(training_set, config, seed, progress=take_turns)
+    return rows
 
 
-def _train_bc_s(training_set: TrainingSet, config: BCConfig) -> float:
-    """From the end of the first epoch to the end of the last."""
-    ends: list[float] = []
-    train_bc(training_set, config, progress=lambda *losses: ends.append(time.thread_time()))
-    return ends[-1] - ends[0]
+class Bare:
+    """The same by hand, in a dozen lines."""
 
+    def __init__(self, states: Array, actions: Array, config: BCConfig) -> None:
+        self._inputs = torch.tensor((states - states.mean(0)) / states.std(0)).float()
+        self._targets = torch.tensor((actions - actions.mean(0)) / actions.std(0)).float()
+        self._network = perceptron((INPUTS, *config.hidden, OUTPUTS))
+        self._optimizer = torch.optim.AdamW(
+            self._network.parameters(), config.learning_rate, weight_decay=config.weight_decay,
+            fused=True,
+        )  # fmt: skip
+        self._batch_size = config.batch_size
 
-def _bare_s(states: Array, actions: Array, config: BCConfig) -> float:
-    """The same by hand, in ten lines."""
-    torch.set_num_threads(config.threads)
-    inputs = torch.tensor((states - states.mean(0)) / states.std(0), dtype=torch.float32)
-    targets = torch.tensor((actions - actions.mean(0)) / actions.std(0), dtype=torch.float32)
-    network = perceptron((INPUTS, *config.hidden, OUTPUTS))
-    optimizer = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    start = 0.0
-    for epoch in range(config.epochs):
-        if epoch == 1:
-            start = time.thread_time()
-        for batch in torch.randperm(len(inputs)).split(config.batch_size):
-            loss = mse_loss(network(inputs[batch]), targets[batch])
-            optimizer.zero_grad()
+    def epoch(self) -> None:
+        """Sees every sample once."""
+        for batch in torch.randperm(len(self._inputs)).split(self._batch_size):
+            loss = mse_loss(self._network(self._inputs[batch]), self._targets[batch])
+            self._optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
-    return time.thread_time() - start
+            self._optimizer.step()
 
 
 def _joined(training_set: TrainingSet) -> tuple[Array, Array]:
@@ -168,8 +171,8 @@ def _peer(name: str, config: BCConfig, ours: float) -> dict[str, Any]:
                                'ticks': TICKS})  # fmt: skip
         try:
             install = [python, '-m', 'pip', 'install', '-q', *PEERS[name]]
-            _run(install, INSTALL_S)
-            rate = float(_run([python, script, data, settings], TRAIN_S).split()[-1])
+            _call(install, INSTALL_S)
+            rate = float(_call([python, script, data, settings], TRAIN_S).split()[-1])
         except (subprocess.SubprocessError, OSError) as error:
             reason = getattr(error, 'stderr', None) or str(error)
             return {'installed': False, 'reason': reason.strip().splitlines()[-1][:300]}
@@ -180,7 +183,7 @@ def _peer(name: str, config: BCConfig, ours: float) -> dict[str, Any]:
     }
 
 
-def _run(command: list[Any], timeout_s: float) -> str:
+def _call(command: list[Any], timeout_s: float) -> str:
     print(*command[:6], '…', file=sys.stderr)
     return subprocess.run(
         list(map(str, command)), check=True, capture_output=True, text=True, timeout=timeout_s

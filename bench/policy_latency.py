@@ -134,10 +134,14 @@ def probe() -> Iterator[Callable[[int, str, int], Row]]:
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
+    theirs.close()  # so that the end of the process is the end of the pipe
 
     def measure(domain_id: int, topic: str, answers: int) -> Row:
         ours.send((domain_id, topic, answers))
-        row: Row | str = ours.recv()
+        try:
+            row: Row | str = ours.recv()
+        except EOFError:
+            row = 'the probe has ended'
         if isinstance(row, str):
             raise GraphError(row)
         return row
@@ -211,8 +215,8 @@ class Probe:
         due = time.perf_counter()
         for _ in range(WARM_UP + answers):
             latencies_us.append(self._ask() / 1e3)
-            due = max(due + 1 / RATE_HZ, time.perf_counter())
-            time.sleep(due - time.perf_counter())
+            due = max(due + 1 / RATE_HZ, time.perf_counter())  # what is late is not made up for
+            time.sleep(max(0.0, due - time.perf_counter()))
         p50, p99 = np.percentile(latencies_us[WARM_UP:], (50, 99))
         late = sum(latency > 1e6 / RATE_HZ for latency in latencies_us[WARM_UP:])
         return {'p50_us': round(float(p50)), 'p99_us': round(float(p99)), 'late': late}

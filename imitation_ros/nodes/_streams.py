@@ -81,7 +81,8 @@ class FrameStream:
         return self._aligner.frame(self._last_tick_ns if self._lockstep else now_ns)
 
     def _on_message(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
-        now_ns = self._node.get_clock().now().nanoseconds
+        # In lockstep only the stamp counts, and asking for the time costs 54 µs after a sleep.
+        now_ns = 0 if self._lockstep else self._node.get_clock().now().nanoseconds
         self._aligner.add(topic, message, now_ns, info['source_timestamp'])
         if self._lockstep and not self._new_tick() and self._is_repeat(topic):
             self._on_repeat()
@@ -127,7 +128,7 @@ class ActionStream:
         self._status = node.create_publisher(
             message_class(STATUS_TYPE), STATUS_TOPICS[stream], ACTION_QOS
         )
-        self._last: Callable[[], None] = lambda: None
+        self._last: tuple[Mapping[str, Any], Any] = {}, None
 
     def close(self) -> None:
         """Destroys the publishers."""
@@ -147,22 +148,20 @@ class ActionStream:
             for name, codec in self._codecs.items()
             if action is not None
         }
-        status = Status(
-            tick_ns,
-            self._node.get_name(),
-            len(messages),
-            reason,
-            {'fingerprint': self._fingerprint, **(values or {})},
-        )
-
-        def publish() -> None:
-            for name, message in messages.items():
-                self._publishers[name].publish(message)
-            self._status.publish(status.encode(new))
-
-        self._last = publish
-        publish()
+        self._publish(messages)  # before anything else: somebody waits for it
+        source = self._node.get_name()
+        said = {'fingerprint': self._fingerprint, **(values or {})}
+        status = Status(tick_ns, source, len(messages), reason, said).encode(new)
+        self._last = messages, status
+        self._status.publish(status)
 
     def send_again(self) -> None:
         """Repeats the last tick, whose messages may have been lost."""
-        self._last()
+        messages, status = self._last
+        self._publish(messages)
+        if status is not None:
+            self._status.publish(status)
+
+    def _publish(self, messages: Mapping[str, Any]) -> None:
+        for name, message in messages.items():
+            self._publishers[name].publish(message)

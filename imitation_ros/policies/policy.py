@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from imitation_ros.frames.contract import Contract
 from imitation_ros.policies.network import Architecture, Inputs, Network
 from imitation_ros.policies.normalization import Normalization
@@ -41,6 +43,7 @@ class Policy:
         specs = contract.observation_specs
         self._vectors = [name for name, spec in specs.items() if not spec.image]
         self._tick_period_ns = contract.tick_period_ns
+        self._perceptron = _in_numpy(self.network.perceptron)
         self._remember_nothing()
 
     def _remember_nothing(self) -> None:
@@ -94,16 +97,40 @@ class Policy:
         for name, images in self._images.items():
             _append(images, frame.observation[name], first)
 
+    def _outputs(self) -> Array:
+        """The heads' outputs (chunk, outputs) for the history."""
+        if self._images:
+            with torch.inference_mode():
+                outputs: Array = self.network(self._inputs)[0].numpy()
+                return outputs
+        return self._perceptron(self._state.ravel()).reshape(self.network.chunk, -1)
+
     def _predict(self) -> dict[str, Array]:
         """The chunk that follows the history: part → (chunk, n)."""
-        with torch.inference_mode():
-            outputs = self.network.by_part(self.network(self._inputs)[0])
-        chunk = {}
-        for part, output in outputs.items():
-            actions = self.network.heads[part].mode(output.numpy())
+        chunk, start, outputs = {}, 0, self._outputs()
+        for part, head in self.network.heads.items():
+            actions = head.mode(outputs[:, start : start + head.outputs])
+            start += head.outputs
             standard = self.normalization.actions.get(part)
             chunk[part] = standard.invert(actions) if standard else actions
         return chunk
+
+
+def _in_numpy(perceptron: torch.nn.Sequential) -> Callable[[Array], Array]:
+    """The same layers as a NumPy function: after 10 ms of sleep it takes 41 µs, torch's 322."""
+    *hidden, last = [
+        (layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy())
+        for layer in perceptron
+        if isinstance(layer, torch.nn.Linear)
+    ]
+
+    def forward(features: Array) -> Array:
+        for weight, bias in hidden:
+            features = np.tanh(features @ weight + bias)
+        outputs: Array = features @ last[0] + last[1]
+        return outputs
+
+    return forward
 
 
 def use_one_thread() -> None:
