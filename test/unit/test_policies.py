@@ -127,6 +127,35 @@ def test_of_each_chunk_the_first_actions_are_executed(contract):
         np.testing.assert_allclose(actions[tick], wanted, atol=1e-6)
 
 
+def test_without_a_camera_the_policy_acts_as_its_network_says():
+    """The path without torch agrees with the network that was trained."""
+    contract = parse_contract("""
+name: blind
+rate_hz: 20
+command_hz: 20
+observations:
+  joints:
+    {topic: a, type: std_msgs/msg/Float64MultiArray, select: [data.0, data.1], max_age_s: 1}
+actions:
+  arm:
+    {topic: d, type: std_msgs/msg/Float64MultiArray, kind: velocity, units: rad/s,
+     select: [data.0, data.1], low: -1, high: 1, max_acceleration: 1}
+""")
+    plain = Standard(np.zeros(2), np.ones(2))
+    normalization = Normalization({'joints': plain}, {'arm': plain})
+    specs = contract.observation_specs, contract.action_specs
+    architecture = Architecture(history=2, chunk=3, execute=3)
+    torch.manual_seed(0)
+    network = Network(*specs, architecture, normalization)
+    policy = Policy(contract, architecture, normalization, network)
+    joints = make_frame(0).observation['joints']
+    window = torch.tensor(np.array([[joints, joints]]), dtype=torch.float32)
+    wanted = network(Inputs(window, {}))[0].detach().numpy()
+    for tick in range(3):
+        action = policy.act(Frame(tick * TICK_NS, {'joints': joints}))
+        np.testing.assert_allclose(action['arm'], wanted[tick], atol=1e-6)
+
+
 def test_a_gaussian_policy_acts_by_its_mean(contract):
     policy = make_policy(contract, head='gaussian')
     head = policy.network.heads['arm']
@@ -164,3 +193,21 @@ def test_depth_images_are_taken_as_they_are():
 def test_a_setting_that_cannot_be_is_named(settings, message):
     with pytest.raises(ImitationError, match=message):
         Architecture(**settings)
+
+
+def test_without_images_the_action_is_that_of_the_network_too(contract):
+    """Such a policy computes in NumPy, for speed; torch says what it should be."""
+    document = contract.to_document()
+    del document['observations']['wrist']
+    policy = make_policy(parse_contract(document), hidden=(32, 32))
+    for tick in range(5):
+        frame = make_frame(tick)
+        policy.reset()
+        joints = (frame.observation['joints'] - [1.0, -2.0]) / [0.5, 2.0]
+        force = (frame.observation['force'] - 10.0) / 3.0
+        state = torch.tensor(np.concatenate([joints, force]), dtype=torch.float32)
+        history = policy.architecture.history
+        output = policy.network(Inputs(state.expand(1, history, -1), {}))[0, 0].detach().numpy()
+        action = policy.act(frame)
+        np.testing.assert_allclose(action['arm'], output[:2] * [0.1, 0.2] + [0.5, 0.0], atol=1e-5)
+        assert action['gripper'][0] == output[2:].argmax()
