@@ -112,4 +112,4 @@ def _record_by_hand(options: argparse.Namespace) -> int:
             graph.wait_ready()
         arguments = ('--ros-args', '-p', f'contract:={contract}', '-p', 'use_sim_time:=true')
         teleop = (sys.executable, '-m', 'imitation_ros.nodes.teleop_keyboard', *arguments)
-        return subprocess.run(teleop, check=False).returncode
+        return subprocess.run(teleop, check=False, env=graph.environment).returncode

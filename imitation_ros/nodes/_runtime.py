@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+import ctypes
+import os
 import signal
 import sys
 import traceback
@@ -15,6 +17,10 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 
+PARENT = 'IMITATION_ROS_PARENT'
+"""Environment variable with the process id of the graph that started a node."""
+PR_SET_PDEATHSIG = 1
+
 
 def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
     """Runs a node until SIGINT, SIGTERM or an error, and closes it.
@@ -26,6 +32,7 @@ def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = 
         The exit code: 0, 1 after an error, 2 for bad parameters.
     """
     stop = _stop_on_signals()
+    _end_with_parent()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     node: ManagedNode | None = None
     try:
@@ -51,6 +58,18 @@ def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = 
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _end_with_parent() -> None:
+    """Where a graph started this process: SIGINT when it dies, even by SIGKILL.
+
+    A supervisor without its operator, left behind, would meet the next one on the same topics.
+    """
+    parent = int(os.environ.get(PARENT, '0'))
+    if parent and sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+        if os.getppid() != parent:  # it has died already
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def _stop_on_signals() -> Callable[[], bool]:

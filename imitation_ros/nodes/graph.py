@@ -16,6 +16,7 @@ from typing import Any
 
 from imitation_ros.errors import GraphError
 from imitation_ros.nodes._messages import message_class, RELIABLE
+from imitation_ros.nodes._runtime import PARENT
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
 import rclpy
@@ -45,7 +46,12 @@ class Graph:
     Args:
         log_dir: each node's output goes to a file here; by default it is kept until the end, for
             the text of errors.
-        domain_id: ROS domain; by default the environment's, so that other tools can look on.
+        domain_id: ROS domain; by default that of ROS_DOMAIN_ID where it is set, else one of our
+            own: the commands of a simulation must not reach the robot of a colleague.
+
+    Attributes:
+        environment: of the nodes, for other processes that shall see them.
+        node: the client, which spins in the background.
     """
 
     def __init__(self, log_dir: Path | None = None, domain_id: int | None = None) -> None:
@@ -53,9 +59,16 @@ class Graph:
         self._logs = log_dir or Path(self._temporary.name)
         self._logs.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = {**os.environ, 'PYTHONUNBUFFERED': '1', 'OMP_NUM_THREADS': '1'}
-        if domain_id is not None:
-            self._environment['ROS_DOMAIN_ID'] = str(domain_id)
+        if domain_id is None:
+            domain_id = int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % 100)
+        os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
+        self.environment = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(domain_id),
+            'PYTHONUNBUFFERED': '1',
+            'OMP_NUM_THREADS': '1',
+            PARENT: str(os.getpid()),
+        }
         self._context = Context()
         rclpy.init(
             context=self._context,
@@ -94,7 +107,7 @@ class Graph:
                     *(sys.executable, '-m', f'imitation_ros.nodes.{name}'),
                     *('--ros-args', '--params-file', str(file)),
                 ],
-                env=self._environment,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

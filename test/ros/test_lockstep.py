@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 import hashlib
+from pathlib import Path
 import subprocess
 import sys
 
@@ -105,6 +106,24 @@ def test_without_a_source_the_reset_says_who_is_missing_and_does_not_hang(ros):
         session.graph.stop('teleop_expert')
         with pytest.raises(GraphError, match='no answer from supervisor'):
             session.run(0)
+
+
+def test_nodes_do_not_outlive_the_process_that_started_them(ros, tmp_path):
+    """After a SIGKILL of the demo its supervisor met that of the next demo on the same topics."""
+    script = (
+        'import os, signal\n'
+        'from imitation_ros.nodes.graph import Graph\n'
+        f'graph = Graph(domain_id={ros.domain_id})\n'
+        "graph.start('supervisor', {'contract': 'panda_reach'})\n"
+        'graph.wait_ready()\n'
+        "print(graph._processes['supervisor'].pid, flush=True)\n"
+        'os.kill(os.getpid(), signal.SIGKILL)\n'
+    )
+    ended = subprocess.run(
+        [sys.executable, '-c', script], stdout=subprocess.PIPE, text=True, timeout=60
+    )
+    node = Path('/proc') / ended.stdout.strip()
+    ros.spin_until(lambda: not node.exists(), what='the end of the supervisor')
 
 
 def test_a_node_that_dies_is_named_with_the_end_of_its_output(ros):
