@@ -1,8 +1,11 @@
 """Bare rclpy nodes that the package's nodes are compared with: same topics, types and executor.
 
 Each is what one would write by hand to pass the same messages on: no life cycle, no checks, no
-alignment. `python -m bench.bare_nodes NAME CONTRACT` runs one in a process of its own until it is
-told to end, and prints `READY` when all its topics have found their other side.
+alignment. `python -m bench.bare_nodes NAME CONTRACT NAMESPACE` runs one in a process of its own
+until it is told to end, and prints `READY` when all its topics have found their other side.
+
+They count messages, and a stray one of another graph would let them run ahead: so they live in a
+namespace that nobody else has.
 """
 
 from __future__ import annotations
@@ -40,13 +43,15 @@ READY = 'ready'
 TICKS = 52
 """How long an episode of the bare arm is: as long as one of the scripted expert, on average."""
 ROOT = Path(__file__).parents[1]
+NAMESPACE = f'/bare_{os.getpid()}'
+"""Of the nodes that this process starts."""
 
 
 class BareNode(Node):  # type: ignore[misc]  # rclpy is untyped here
     """Remembers its topics, to tell when all are matched."""
 
-    def __init__(self, contract: Contract) -> None:
-        super().__init__(f'bare_{type(self).__name__.lower()}')
+    def __init__(self, contract: Contract, namespace: str) -> None:
+        super().__init__(type(self).__name__.lower(), namespace=namespace)
         self.contract = contract
         self.unmatched: list[Callable[[], int]] = []
         self.build()
@@ -225,7 +230,7 @@ def bare_nodes(names: list[str], contract: Path, domain_id: int) -> Iterator[lis
     """Runs bare nodes in processes of their own; `wait_ready` tells when they are matched."""
     processes = [
         subprocess.Popen(
-            [sys.executable, '-m', 'bench.bare_nodes', name, str(contract)],
+            [sys.executable, '-m', 'bench.bare_nodes', name, str(contract), NAMESPACE],
             cwd=ROOT,
             env={**os.environ, 'ROS_DOMAIN_ID': str(domain_id), 'PYTHONUNBUFFERED': '1'},
             stdout=subprocess.PIPE,
@@ -258,13 +263,13 @@ def wait_ready(processes: list[subprocess.Popen[str]], timeout_s: float = 60.0) 
             raise GraphError(f'bare node {name!r} has ended, or found nobody in {timeout_s} s')
 
 
-def run(name: str, contract: Path) -> None:
+def run(name: str, contract: str, namespace: str) -> None:
     """The loop of `imitation_ros.nodes._runtime`, without the life cycle."""
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: asked.append(number))
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = NODES[name](load_contract(contract))
+    node = NODES[name](load_contract(contract), namespace)
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     waiting, parent = True, os.getppid()
@@ -292,4 +297,4 @@ def _stamp_all(messages: dict[str, Any], at_ns: int) -> None:
 
 
 if __name__ == '__main__':
-    run(sys.argv[1], Path(sys.argv[2]))
+    run(*sys.argv[1:])

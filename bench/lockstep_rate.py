@@ -20,7 +20,7 @@ from imitation_ros.frames.status import EPISODE_TOPIC, Status, STATUS_TYPE
 from imitation_ros.nodes.graph import Graph
 from imitation_ros.nodes.session import LockstepSession
 
-from bench.bare_nodes import bare_nodes, wait_ready
+from bench.bare_nodes import bare_nodes, NAMESPACE, wait_ready
 from bench.harness import at_least, interleaved, median_ratio, options, Row
 
 AT_LEAST = 0.7
@@ -66,12 +66,13 @@ def _loop(session: LockstepSession, episodes: int) -> Callable[[], Row]:
 
 def _relays(client: Graph, episodes: int) -> Callable[[], Row]:
     ended: queue.Queue[Status] = queue.Queue()
-    client.listen(EPISODE_TOPIC, STATUS_TYPE, lambda message: ended.put(Status.decode(message)))
+    topic = f'{NAMESPACE}/{EPISODE_TOPIC}'
+    client.listen(topic, STATUS_TYPE, lambda message: ended.put(Status.decode(message)))
 
     def measure() -> Row:
         ticks, began = 0, time.perf_counter()
         for _ in range(episodes):
-            client.switch('sim_arm/pause', False)
+            client.switch(f'{NAMESPACE}/sim_arm/pause', False)
             try:
                 ticks += int(ended.get(timeout=EPISODE_TIMEOUT_S).values['ticks'])
             except queue.Empty:

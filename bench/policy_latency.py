@@ -33,7 +33,7 @@ import numpy as np
 import torch
 import yaml
 
-from bench.bare_nodes import bare_nodes
+from bench.bare_nodes import bare_nodes, NAMESPACE
 from bench.harness import at_most, interleaved, median_ratio, options, Row
 
 AT_MOST = 1.25
@@ -84,14 +84,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         ):
             graph.start('policy', parameters)
             graph.wait_ready()
-            policy = partial(measure, domain_id, POLICY_ACTION, answers)
-            bare = partial(measure, domain_id + 1, POLICY_ACTION, answers)
+            policy = partial(measure, domain_id, '', POLICY_ACTION, answers)
+            bare = partial(measure, domain_id + 1, NAMESPACE, POLICY_ACTION, answers)
             policy(), bare()  # the first round wakes everything up
             rows = interleaved(policy, bare, pairs, 'p50_us')
             graph.start('supervisor', {'contract': contract, 'lockstep': True})
             graph.wait_ready()
             graph.call('supervisor/resume')
-            supervised = measure(domain_id, COMMAND, answers)
+            supervised = measure(domain_id, '', COMMAND, answers)
     value, interval = median_ratio(rows)
     return {
         'bench': 'policy_latency',
@@ -128,16 +128,16 @@ def save_untrained_policy(contract: Path, checkpoint: Path) -> None:
 
 
 @contextmanager
-def probe() -> Iterator[Callable[[int, str, int], Row]]:
-    """The probe in a process of its own: a function of domain, answer's topic and count."""
+def probe() -> Iterator[Callable[[int, str, str, int], Row]]:
+    """The probe, a process: (domain, namespace, topic of the answer, count) → latencies."""
     spawn = multiprocessing.get_context('spawn')
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
 
-    def measure(domain_id: int, topic: str, answers: int) -> Row:
-        ours.send((domain_id, topic, answers))
+    def measure(domain_id: int, namespace: str, topic: str, answers: int) -> Row:
+        ours.send((domain_id, namespace, topic, answers))
         try:
             row: Row | str = ours.recv()
         except EOFError:
@@ -154,13 +154,13 @@ def probe() -> Iterator[Callable[[int, str, int], Row]]:
 
 
 def _serve(pipe: Connection) -> None:
-    probes: dict[tuple[int, str], Probe] = {}
+    probes: dict[tuple[int, str, str], Probe] = {}
     while True:
         try:
-            domain_id, topic, answers = pipe.recv()
+            domain_id, namespace, topic, answers = pipe.recv()
         except EOFError:
             return
-        key = domain_id, topic
+        key = domain_id, namespace, topic
         try:
             if key not in probes:
                 probes[key] = Probe(*key)
@@ -172,7 +172,9 @@ def _serve(pipe: Connection) -> None:
 class Probe:
     """Publishes joint states, and times what comes back on `topic`."""
 
-    def __init__(self, domain_id: int, topic: str, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, domain_id: int, namespace: str, topic: str, timeout_s: float = 60.0
+    ) -> None:
         """Waits until the other side is there.
 
         Raises:
@@ -186,7 +188,7 @@ class Probe:
         context = Context()
         rclpy.init(context=context, domain_id=domain_id)
         name = f'probe_{domain_id}_{topic.replace("/", "_")}'
-        node = rclpy.create_node(name, context=context)
+        node = rclpy.create_node(name, context=context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(node)
         joint_state = message_class('sensor_msgs/msg/JointState')

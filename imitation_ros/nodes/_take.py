@@ -136,7 +136,7 @@ class Taker:
         self.call_soon(run)
         while not done.wait(0.1):
             if not self._thread.is_alive():  # the context was shut down
-                self._run_calls()
+                self._run_calls(len(self._calls))
         if errors:
             raise errors[0]
         return results[0]
@@ -182,11 +182,12 @@ class Taker:
                 wait_set.add_subscription(entry.subscription.handle)
             wait_set.add_guard_condition(self._guard.handle)
             wait_set.wait(_WAIT_NS)
-            if self._calls:
+            while self._calls:
+                # One that joins while we take must wait for what has arrived before it.
+                due = len(self._calls)
                 for entry in entries:
                     self._drain(entry)
-                self._run_calls()
-                continue
+                self._run_calls(due)
             for pointer in wait_set.get_ready_entities('subscription'):
                 self._drain(handles[pointer])
 
@@ -213,8 +214,8 @@ class Taker:
                 )
             )
 
-    def _run_calls(self) -> None:
-        while self._calls:
+    def _run_calls(self, due: int) -> None:
+        for _ in range(due):
             self._calls.popleft()()
 
 

@@ -168,9 +168,9 @@ def test_what_is_not_finite_is_a_gap_that_names_the_field(value):
 
 
 def test_a_message_that_lacks_what_is_selected_is_a_gap():
-    contract = load_contract('panda_reach')
+    contract = load_contract('panda_twist')
     aligner = Aligner(contract)
-    for topic in ('tool/pose', 'goal/pose'):
+    for topic in ('tool/pose', 'object/pose', 'goal/pose'):
         message = stamped(0.0, 100)
         message.pose.position.y = message.pose.position.z = 0.0
         aligner.add(topic, message, 100)
