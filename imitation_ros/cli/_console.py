@@ -26,8 +26,8 @@ TASKS = ('reach', 'push', 'pick_place')
 def progress(text: str, total: int) -> Iterator[Advance]:
     """A progress bar; yields `advance(note)`, which also takes how many of how many are done."""
     columns = (
-        TextColumn('{task.description:<33}', table_column=Column(no_wrap=True)),
-        BarColumn(bar_width=16),
+        TextColumn('{task.description:<27}', table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn('{task.fields[note]}', table_column=Column(no_wrap=True, overflow='ellipsis')),

@@ -103,7 +103,7 @@ def demonstrate(demo: Demo) -> None:
     from imitation_ros.learning.evaluation import Evaluation
     from imitation_ros.report.page import Section, Table
 
-    with progress('1/4 demonstrations over topics', demo.episodes) as advance:
+    with progress('1/4 record over topics', demo.episodes) as advance:
         results = record_expert(
             demo.task, demo.contract, demo.out / 'demonstrations', demo.episodes,
             demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record',
@@ -143,19 +143,19 @@ def clone(demo: Demo) -> None:
     seeds = range(demo.test_seeds.stop, demo.test_seeds.stop + 40)
     for amount in amounts:
         folder = demo.out / f'checkpoints/bc_{amount}'
-        with progress(f'2/4 cloning {amount} demonstrations', config.epochs) as advance:
+        with progress(f'2/4 clone {amount} demonstrations', config.epochs) as advance:
             policies[amount], record = train_bc(
                 demonstrations.subset(range(amount)), config, demo.seed, folder,
                 lambda epoch, train, held_out: advance(loss_note(train, held_out)),
             )  # fmt: skip
-        with progress('    its success, in process', len(seeds)) as advance:
+        with progress('    success in process', len(seeds)) as advance:
             curve[amount] = evaluate(
                 demo.task, demo.contract, folder, seeds,
                 progress=lambda done: advance(completed=done),
             )  # fmt: skip
     with console.status('the expert on the same scenes'):
         expert = evaluate(demo.task, demo.contract, EXPERT, seeds)
-    with progress('3/4 the policy drives over topics', demo.rollouts) as advance:
+    with progress('3/4 drive over topics', demo.rollouts) as advance:
         cloned = evaluate_over_topics(
             demo.task, demo.contract, folder, demo.test_seeds, advance, demo.out / 'logs/deploy'
         )
@@ -249,7 +249,7 @@ def _film(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.sim.env import ArmEnv
 
     pictures = []
-    with progress('4/4 the film', FILM_EPISODES) as advance:
+    with progress('4/4 film', FILM_EPISODES) as advance:
         env = ArmEnv(demo.task, contract)
         for seed in demo.test_seeds[:FILM_EPISODES]:
             env.reset(seed=seed)

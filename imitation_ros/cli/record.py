@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     """Records."""
     if options.teleop == 'keyboard':
         return _record_by_hand(options)
-    with progress('demonstrations over topics', options.episodes) as advance:
+    with progress('record over topics', options.episodes) as advance:
         results = record_expert(
             options.task, contract_of(options), options.out, options.episodes, options.seed,
             options.skill, options.noise, advance,

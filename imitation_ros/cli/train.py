@@ -79,4 +79,4 @@ def run(options: argparse.Namespace) -> int:
 
 def loss_note(train: float, held_out: float | None) -> str:
     """For a progress bar."""
-    return f'loss {train:.4f}' + (f', held out {held_out:.4f}' if held_out is not None else '')
+    return f'loss {train:.3f}' + (f', held out {held_out:.3f}' if held_out is not None else '')
