@@ -3,15 +3,14 @@
 A probe publishes joint states of 7 joints at 100 Hz, and measures until the action arrives. The
 policy node (a network of 14, 256, 256, 7 units, answering each observation) and a bare node that
 sends the same messages back by the same executor (`bare_nodes.py`) run in a process each; the
-probe, in a third, takes turns with the two. `with_supervisor` is the same up to the command that
-the supervisor publishes.
+probe, in a third, asks the two by turns, 5 ms apart, so that the load of the machine falls on both
+alike. `with_supervisor` is the same up to the command that the supervisor publishes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 import multiprocessing
 from multiprocessing.connection import Connection
 import os
@@ -34,7 +33,8 @@ import torch
 import yaml
 
 from bench.bare_nodes import bare_nodes, NAMESPACE
-from bench.harness import at_most, interleaved, median_ratio, options, Row
+from bench.harness import at_most, median_ratio, options, Row
+from bench.rows import say
 
 AT_MOST = 1.25
 RATE_HZ = 100
@@ -63,6 +63,10 @@ CONTRACT: dict[str, Any] = {
         }
     },
 }  # fmt: skip
+Target = tuple[int, str, str]
+"""Domain, namespace and topic of the answer."""
+Measure = Callable[[list[Target], int], list[Row]]
+"""Whom to ask by turns, how often → a row each."""
 POLICY_ACTION, COMMAND = 'policy/arm/command', 'arm/command'
 
 
@@ -84,14 +88,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         ):
             graph.start('policy', parameters)
             graph.wait_ready()
-            policy = partial(measure, domain_id, '', POLICY_ACTION, answers)
-            bare = partial(measure, domain_id + 1, NAMESPACE, POLICY_ACTION, answers)
-            policy(), bare()  # the first round wakes everything up
-            rows = interleaved(policy, bare, pairs, 'p50_us')
+            policy = domain_id, '', POLICY_ACTION
+            bare = domain_id + 1, NAMESPACE, POLICY_ACTION
+            rows = [_pair(measure, pair, policy, bare, answers) for pair in range(pairs)]
             graph.start('supervisor', {'contract': contract, 'lockstep': True})
             graph.wait_ready()
+            commands = [(domain_id, '', COMMAND)]
+            measure(commands, 1)  # answered by holding still, which shows that all are connected
             graph.call('supervisor/resume')
-            supervised = measure(domain_id, '', COMMAND, answers)
+            (supervised,) = measure(commands, answers)
     value, interval = median_ratio(rows)
     return {
         'bench': 'policy_latency',
@@ -107,8 +112,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     }
 
 
+def _pair(measure: Measure, pair: int, policy: Target, bare: Target, answers: int) -> Row:
+    """One row; who is asked first changes from pair to pair."""
+    if pair % 2:
+        reference, ours = measure([bare, policy], answers)
+    else:
+        ours, reference = measure([policy, bare], answers)
+    ratio = round(ours['p50_us'] / reference['p50_us'], 4)
+    say(f'pair {pair + 1}: {ours["p50_us"]} µs beside {reference["p50_us"]} µs')
+    return {'pair': pair, 'ours': ours, 'reference': reference, 'ratio': ratio}
+
+
 def _summary(rows: Sequence[Row]) -> Row:
-    """Median over the turns."""
+    """Median over the pairs."""
     return {key: round(statistics.median(row[key] for row in rows)) for key in rows[0]}
 
 
@@ -128,23 +144,23 @@ def save_untrained_policy(contract: Path, checkpoint: Path) -> None:
 
 
 @contextmanager
-def probe() -> Iterator[Callable[[int, str, str, int], Row]]:
-    """The probe, a process: (domain, namespace, topic of the answer, count) → latencies."""
+def probe() -> Iterator[Measure]:
+    """The probe, in a process of its own."""
     spawn = multiprocessing.get_context('spawn')
     ours, theirs = spawn.Pipe()
     process = spawn.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
     theirs.close()  # so that the end of the process is the end of the pipe
 
-    def measure(domain_id: int, namespace: str, topic: str, answers: int) -> Row:
-        ours.send((domain_id, namespace, topic, answers))
+    def measure(targets: list[Target], answers: int) -> list[Row]:
+        ours.send((targets, answers))
         try:
-            row: Row | str = ours.recv()
+            rows: list[Row] | str = ours.recv()
         except EOFError:
-            row = 'the probe has ended'
-        if isinstance(row, str):
-            raise GraphError(row)
-        return row
+            rows = 'the probe has ended'
+        if isinstance(rows, str):
+            raise GraphError(rows)
+        return rows
 
     try:
         yield measure
@@ -154,19 +170,37 @@ def probe() -> Iterator[Callable[[int, str, str, int], Row]]:
 
 
 def _serve(pipe: Connection) -> None:
-    probes: dict[tuple[int, str, str], Probe] = {}
+    probes: dict[Target, Probe] = {}
     while True:
         try:
-            domain_id, namespace, topic, answers = pipe.recv()
+            targets, answers = pipe.recv()
         except EOFError:
             return
-        key = domain_id, namespace, topic
         try:
-            if key not in probes:
-                probes[key] = Probe(*key)
-            pipe.send(probes[key].measure(answers))
+            for target in targets:
+                probes[target] = probes.get(target) or Probe(*target)
+            pipe.send(_ask_by_turns([probes[target] for target in targets], answers))
         except GraphError as error:
             pipe.send(str(error))
+
+
+def _ask_by_turns(probes: list[Probe], answers: int) -> list[Row]:
+    """Latencies of so many answers of each at `RATE_HZ`, after `WARM_UP`."""
+    latencies_us: list[list[float]] = [[] for _ in probes]
+    due = time.perf_counter()
+    for _ in range(WARM_UP + answers):
+        for asked, own in zip(probes, latencies_us):
+            own.append(asked.ask() / 1e3)
+            # What is late is not made up for.
+            due = max(due + 1 / (RATE_HZ * len(probes)), time.perf_counter())
+            time.sleep(max(0.0, due - time.perf_counter()))
+    return [_row(own[WARM_UP:]) for own in latencies_us]
+
+
+def _row(latencies_us: list[float]) -> Row:
+    p50, p99 = np.percentile(latencies_us, (50, 99))
+    late = sum(latency_us > 1e6 / RATE_HZ for latency_us in latencies_us)
+    return {'p50_us': round(float(p50)), 'p99_us': round(float(p99)), 'late': late}
 
 
 class Probe:
@@ -211,19 +245,7 @@ class Probe:
             self._spin(0.5)
         self._spin(1.0)  # answers to the others
 
-    def measure(self, answers: int) -> Row:
-        """Latencies of so many answers at `RATE_HZ`, the first `WARM_UP` left out."""
-        latencies_us = []
-        due = time.perf_counter()
-        for _ in range(WARM_UP + answers):
-            latencies_us.append(self._ask() / 1e3)
-            due = max(due + 1 / RATE_HZ, time.perf_counter())  # what is late is not made up for
-            time.sleep(max(0.0, due - time.perf_counter()))
-        p50, p99 = np.percentile(latencies_us[WARM_UP:], (50, 99))
-        late = sum(latency > 1e6 / RATE_HZ for latency in latencies_us[WARM_UP:])
-        return {'p50_us': round(float(p50)), 'p99_us': round(float(p99)), 'late': late}
-
-    def _ask(self, timeout_s: float = 10.0) -> int:
+    def ask(self, timeout_s: float = 10.0) -> int:
         """Nanoseconds from an observation to its answer; the next is not sent before that."""
         self._answered_ns = 0
         asked_ns = time.perf_counter_ns()
