@@ -78,6 +78,7 @@ class SupervisorNode(ManagedNode):
         """Creates topics, services and timers. None of them moves the robot before `start`."""
         self._owned: list[tuple[Any, Any]] = []
         self._contract = load_contract(self.params.contract)
+        self._fingerprint = self._contract.fingerprint  # a hash each time it is asked for
         self._mux = Mux(
             self._contract,
             self.params.lockstep,
@@ -188,7 +189,7 @@ class SupervisorNode(ManagedNode):
         last, sent = self._tick[-1], sum(len(command.action) for command in self._tick)
         self._tick.clear()
         values = {
-            'fingerprint': self._contract.fingerprint,
+            'fingerprint': self._fingerprint,
             'mode': last.mode.value,
             'source': last.source,
         }
