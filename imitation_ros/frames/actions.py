@@ -22,8 +22,9 @@ class ActionCodec:
     def __init__(self, part: ActionPart) -> None:
         self._part = part
         self._codec = codec_for(part.type)
-        self._fields = part.wire_fields
-        self._decode = self._codec.decoder(self._fields)
+        self._decode = self._codec.decoder(part.wire_fields)
+        self._fields = (*part.wire_fields, *part.constants)
+        self._constants = tuple(part.constants.values())
         self._values = np.array(part.class_values, float)  # (classes, fields)
 
     def encode(self, vector: Array, stamp_ns: int, new: MessageFactory) -> Any:
@@ -33,11 +34,8 @@ class ActionCodec:
         """
         part = self._part
         values = self._values[int(vector[0])] if part.discrete else vector
-        message = self._codec.encode(
-            new,
-            (*self._fields, *part.constants),
-            (*values.tolist(), *part.constants.values()),
-        )
+        numbers = (*values.tolist(), *self._constants)
+        message = self._codec.encode(new, self._fields, numbers)
         if self._codec.stamped:
             message.header.frame_id = part.frame_id
             if not isinstance(self._codec, JointTrajectoryCodec):

@@ -13,8 +13,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, cast
+from math import isfinite
+from typing import Any, cast, NamedTuple
 
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.codecs import codec_for, Decoder, stamp_ns
@@ -52,8 +52,7 @@ class ClockMap:
         del self._wall_ns[:-keep], self._ros_ns[:-keep]
 
 
-@dataclass(frozen=True)
-class _Received:
+class _Received(NamedTuple):
     message: Any
     stamp_ns: int | None  # of the header
     source_ns: int  # wall
@@ -129,7 +128,7 @@ class Aligner:
                 except MessageError as error:
                     return Gap(tick_ns, f'{source.topic}: {error}')
             array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            if array.dtype == np.float64 and not np.isfinite(array).all():
+            if array.dtype == np.float64 and not all(map(isfinite, array.tolist())):
                 return Gap(tick_ns, _not_finite([source for source, _ in sources], array))
             observation[name] = array
         return Frame(tick_ns, observation)

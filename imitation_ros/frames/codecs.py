@@ -244,12 +244,17 @@ class ArrayCodec(Codec):
 
     def encode(self, new: MessageFactory, fields: tuple[str, ...], values: Sequence[float]) -> Any:
         """An array just long enough; elements that no field names are 0."""
-        message = new(self.type)
-        data = [0.0] * (1 + max(int(field.split('.')[1]) for field in fields))
-        for field, value in zip(fields, values):
-            data[int(field.split('.')[1])] = float(value)
+        message, places = new(self.type), _indices(fields)
+        data = [0.0] * (1 + max(places))
+        for place, value in zip(places, values):
+            data[place] = float(value)
         message.data = data
         return message
+
+
+@lru_cache(maxsize=64)
+def _indices(fields: tuple[str, ...]) -> tuple[int, ...]:
+    return tuple(int(field.split('.')[1]) for field in fields)
 
 
 class JointTrajectoryCodec(Codec):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from imitation_ros.frames.actions import ActionCodec
@@ -119,6 +119,8 @@ class ActionStream:
         self._node = node
         self._fingerprint = contract.fingerprint
         self._codecs = {name: ActionCodec(part) for name, part in contract.actions.items()}
+        # One message a part, filled again each tick: a new one costs as much as the rest of it.
+        self._new = {name: cache(new) for name in contract.actions}
         self._publishers = {
             name: node.create_publisher(
                 message_class(part.type), action_topic(stream, part.topic), ACTION_QOS
@@ -144,7 +146,7 @@ class ActionStream:
     ) -> None:
         """Publishes the action of a tick and then its status; without an action, why not."""
         messages = {
-            name: codec.encode(action[name], tick_ns, new)
+            name: codec.encode(action[name], tick_ns, self._new[name])
             for name, codec in self._codecs.items()
             if action is not None
         }
