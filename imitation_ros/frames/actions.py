@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from imitation_ros.errors import MessageError
@@ -12,7 +13,7 @@ from imitation_ros.frames.codecs import (
     set_stamp,
 )
 from imitation_ros.frames.contract import ActionPart
-from imitation_ros.types import Array
+from imitation_ros.types import Action, Array, Spec
 import numpy as np
 
 
@@ -55,3 +56,18 @@ class ActionCodec:
             raise MessageError(f'not finite: {vector.tolist()}')
         nearest: Array = np.square(self._values - vector).sum(1).argmin(keepdims=True)
         return nearest.astype(np.int64)
+
+
+def action_distance(action: Action, expert: Action, specs: Mapping[str, Spec]) -> float:
+    """Euclidean distance of two actions.
+
+    Continuous elements count in units of half their range, each wrong class as 1.
+    """
+    squares = 0.0
+    for name, spec in specs.items():
+        if spec.low is None or spec.high is None:
+            squares += float(action[name][0] != expert[name][0])
+        else:
+            error = (action[name] - expert[name]) / ((spec.high - spec.low) / 2)
+            squares += float(error @ error)
+    return float(np.sqrt(squares))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from imitation_ros.frames.actions import action_distance
 from imitation_ros.policies.policy import Policy
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.rollout import roll_out
@@ -17,21 +18,6 @@ from imitation_ros.types import Action, Array, Episode, Frame, Spec
 import numpy as np
 
 Expert = Callable[[Frame], Action]
-
-
-def action_distance(action: Action, expert: Action, specs: Mapping[str, Spec]) -> float:
-    """Euclidean distance of two actions.
-
-    Continuous elements count in units of half their range, each wrong class as 1.
-    """
-    squares = 0.0
-    for name, spec in specs.items():
-        if spec.low is None or spec.high is None:
-            squares += float(action[name][0] != expert[name][0])
-        else:
-            error = (action[name] - expert[name]) / ((spec.high - spec.low) / 2)
-            squares += float(error @ error)
-    return float(np.sqrt(squares))
 
 
 def on_own_states(
