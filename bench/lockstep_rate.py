@@ -34,9 +34,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     quick = options(argv, __doc__).quick
     pairs, episodes = (2, 1) if quick else (10, 6)
     domain_id = 1 + os.getpid() % 99
-    expert = {'task': TASK}
+    expert = {'teleop_expert': {'task': TASK}}
     with (
-        LockstepSession(TASK, CONTRACT, 'teleop_expert', expert, domain_id=domain_id) as session,
+        LockstepSession(TASK, CONTRACT, expert, domain_id=domain_id) as session,
         Graph(domain_id=domain_id + 1) as client,
         bare_nodes(['arm', 'source', 'supervisor'], PATH, domain_id + 1) as processes,
     ):

@@ -70,11 +70,10 @@ def evaluate_over_topics(
     from imitation_ros.learning.evaluation import Evaluation, EXPERT
     from imitation_ros.nodes.session import LockstepSession
 
-    name: str = 'policy'
-    parameters: dict[str, Any] = {'checkpoint': source}
+    sources: dict[str, dict[str, Any]] = {'policy': {'checkpoint': source}}
     if source == EXPERT:
-        name, parameters = 'teleop_expert', {'task': task}
-    with LockstepSession(task, contract, name, parameters, log_dir=log_dir) as session:
+        sources = {'teleop_expert': {'task': task}}
+    with LockstepSession(task, contract, sources, log_dir=log_dir) as session:
         results = []
         for seed in seeds:
             results.append(session.run(seed))

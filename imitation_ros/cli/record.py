@@ -81,7 +81,7 @@ def record_expert(
     source = {'task': task, 'skill': skill, 'seed': seed}
     supervisor = {'dart_noise': noise, 'dart_seed': seed} if noise else {}
     with LockstepSession(
-        task, contract, 'teleop_expert', source, out, supervisor, log_dir
+        task, contract, {'teleop_expert': source}, out, supervisor, log_dir
     ) as session:
         results: list[EpisodeResult] = []
         while sum(result.success for result in results) < episodes:

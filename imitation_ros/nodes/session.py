@@ -6,6 +6,7 @@ call; between two episodes the supervisor is stopped, so that nothing moves whil
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 import queue
@@ -43,10 +44,10 @@ class LockstepSession:
     Args:
         task: 'reach', 'push' or 'pick_place'.
         contract: name or path.
-        source: node that drives, 'teleop_expert' or 'policy'.
-        source_parameters: parameters of that node beside contract and lockstep.
+        sources: nodes that may drive, 'teleop_expert', 'policy' or both (with a gate of the
+            supervisor) → their parameters beside contract and lockstep.
         out: where episodes are recorded; None records nothing.
-        supervisor_parameters: for example the noise of DART.
+        supervisor_parameters: for example its gate, or the noise of DART.
         log_dir: where the nodes' output goes.
         domain_id: ROS domain, the environment's by default.
     """
@@ -55,10 +56,9 @@ class LockstepSession:
         self,
         task: str,
         contract: str,
-        source: str,
-        source_parameters: dict[str, Any],
+        sources: Mapping[str, Mapping[str, Any]],
         out: Path | None = None,
-        supervisor_parameters: dict[str, Any] | None = None,
+        supervisor_parameters: Mapping[str, Any] | None = None,
         log_dir: Path | None = None,
         domain_id: int | None = None,
     ) -> None:
@@ -71,7 +71,8 @@ class LockstepSession:
         try:
             self.graph.start('sim_arm', {**common, 'task': task, 'participants': participants})
             self.graph.start('supervisor', {**common, **(supervisor_parameters or {})})
-            self.graph.start(source, {**common, **source_parameters})
+            for source, parameters in sources.items():
+                self.graph.start(source, {**common, **parameters})
             if out is not None:
                 self.graph.start('recorder', {**common, 'out': out, 'task': task})
             self.graph.listen(

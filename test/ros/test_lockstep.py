@@ -38,7 +38,7 @@ def busy_loops(count):
 def record(ros, out, contract='panda_twist', task='pick_place', seeds=SEEDS):
     source = {'task': task}
     with LockstepSession(
-        task, contract, 'teleop_expert', source, out, domain_id=ros.domain_id
+        task, contract, {'teleop_expert': source}, out, domain_id=ros.domain_id
     ) as session:
         return [session.run(seed) for seed in seeds]
 
@@ -88,7 +88,7 @@ def test_live_frames_equal_the_frames_from_the_bag(ros, tmp_path):
     contract = load_contract('panda_twist')
     source = {'task': 'pick_place'}
     with LockstepSession(
-        'pick_place', 'panda_twist', 'teleop_expert', source, tmp_path, domain_id=ros.domain_id
+        'pick_place', 'panda_twist', {'teleop_expert': source}, tmp_path, domain_id=ros.domain_id
     ) as session:
         FrameStream(session.graph.node, contract, lockstep=True, on_tick=keep)
         result = session.run(SEEDS[0])
@@ -101,7 +101,7 @@ def test_live_frames_equal_the_frames_from_the_bag(ros, tmp_path):
 
 def test_without_a_source_the_reset_says_who_is_missing_and_does_not_hang(ros):
     with LockstepSession(
-        'reach', 'panda_reach', 'teleop_expert', {'task': 'reach'}, domain_id=ros.domain_id
+        'reach', 'panda_reach', {'teleop_expert': {'task': 'reach'}}, domain_id=ros.domain_id
     ) as session:
         session.graph.stop('teleop_expert')
         with pytest.raises(GraphError, match='no answer from supervisor'):
@@ -129,5 +129,5 @@ def test_nodes_do_not_outlive_the_process_that_started_them(ros, tmp_path):
 def test_a_node_that_dies_is_named_with_the_end_of_its_output(ros):
     with pytest.raises(GraphError, match=r'(?s)teleop_expert ended with exit code .*task'):
         LockstepSession(
-            'reach', 'panda_reach', 'teleop_expert', {'task': 'juggle'}, domain_id=ros.domain_id
+            'reach', 'panda_reach', {'teleop_expert': {'task': 'juggle'}}, domain_id=ros.domain_id
         )
