@@ -11,6 +11,7 @@ from imitation_ros.learning.evaluation import evaluate, EXPERT
 
 from bench import bc_cartpole
 from bench.cloning import clone_rows, Cloning, first_scene, parse
+from bench.harness import at_least
 
 AT_LEAST = 0.95
 KEYS = Cloning('reach', 'panda_keys', demonstrations=50, config=BCConfig())
@@ -30,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         'bench': 'bc_discrete',
         'value': round(value, 4),
         'pass': {
-            f'{name}: share of the expert >= {AT_LEAST}': {
-                'value': round(share, 4), 'ok': share >= AT_LEAST
-            }
+            f'{name}: share of the expert >= {AT_LEAST}': at_least(round(share, 4), AT_LEAST)
             for name, share in (('CartPole', cartpole['value']), ('key presses', keys))
         },
         'expert': {'key presses': expert},

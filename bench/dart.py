@@ -9,7 +9,7 @@ from typing import Any
 
 from imitation_ros.learning.bc import BCConfig
 
-from bench.cloning import Cloning, first_scene, parse
+from bench.cloning import Cloning, first_scene, parse, rows_name
 from bench.harness import bootstrap_interval
 from bench.rows import Rows
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     clean = CLEAN.smaller() if options.quick else CLEAN
     start = first_scene(options)
     settings = {**asdict(clean), 'noise': NOISE, 'first_scene': start}
-    rows = Rows('dart', settings, options.quick, options.fresh)
+    rows = Rows(rows_name('dart', options), settings, options.quick, options.fresh)
     pairs = []
     for seed in range(clean.training_seeds):
         pair = {

@@ -30,6 +30,8 @@ from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.frames.status import STATUS_TYPE
 import yaml
 
+from bench.harness import at_least, at_most
+
 RATE_HZ = 500
 PUBLISHERS = 2
 RATE_AT_LEAST = 0.99
@@ -83,29 +85,21 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     written = sum(row['written'] for row in rows)
     unnoticed = sum(row['gaps'] for row in rows) - sum(row['gaps_noticed'] for row in rows)
     conditions = {
-        'messages lost == 0': (lost, lost == 0),
-        'gaps unnoticed while recording == 0': (unnoticed, unnoticed == 0),
-        f'published >= {RATE_AT_LEAST * RATE_HZ:.0f} Hz': (
-            slowest,
-            slowest >= RATE_AT_LEAST * RATE_HZ,
-        ),
-        f'memory growth <= {GROWTH_AT_MOST_MB} MB': (
-            run['memory_growth_mb'],
-            run['memory_growth_mb'] <= GROWTH_AT_MOST_MB,
-        ),
+        'messages lost': at_most(lost, 0),
+        'gaps unnoticed while recording': at_most(unnoticed, 0),
+        'published (Hz)': at_least(slowest, RATE_AT_LEAST * RATE_HZ),
+        'memory growth (MB)': at_most(run['memory_growth_mb'], GROWTH_AT_MOST_MB),
     }
-    result = {
+    return {
         'bench': 'recorder_rate',
         'value': lost,
-        'pass': {name: {'value': value, 'ok': ok} for name, (value, ok) in conditions.items()},
+        'pass': conditions,
         'rows': rows,
         'messages_written': written,
         'cpu_s_per_million': round(run['recorder_cpu_s'] / written * 1e6, 1),
         'bare_cpu_s_per_million': round(counted['cpu_s'] / counted['messages'] * 1e6, 1),
         **run,
     }
-    print(json.dumps(result))
-    return result
 
 
 def _run(folder: Path, namespace: str, duration_s: float) -> dict[str, Any]:
