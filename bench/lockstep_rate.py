@@ -9,7 +9,6 @@ their arm steps raw PyBullet (`RawLoop` of `sim_rate`: same substeps, motor targ
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-import os
 from pathlib import Path
 import queue
 import time
@@ -33,12 +32,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the pairs."""
     quick = options(argv, __doc__).quick
     pairs, episodes = (2, 1) if quick else (10, 6)
-    domain_id = 1 + os.getpid() % 99
     expert = {'teleop_expert': {'task': TASK}}
     with (
-        LockstepSession(TASK, CONTRACT, expert, domain_id=domain_id) as session,
-        Graph(domain_id=domain_id + 1) as client,
-        bare_nodes(['arm', 'source', 'supervisor'], PATH, domain_id + 1) as processes,
+        LockstepSession(TASK, CONTRACT, expert) as session,
+        Graph() as client,
+        bare_nodes(['arm', 'source', 'supervisor'], PATH, client.domain_id) as processes,
     ):
         loop, relays = _loop(session, episodes), _relays(client, episodes)
         wait_ready(processes)

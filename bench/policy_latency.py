@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 import multiprocessing
 from multiprocessing.connection import Connection
-import os
 from pathlib import Path
 import statistics
 import tempfile
@@ -74,7 +73,6 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Measures the pairs, and then the way through the supervisor."""
     quick = options(argv, __doc__).quick
     pairs, answers = (2, 100) if quick else (10, 500)
-    domain_id = 1 + os.getpid() % 98
     with tempfile.TemporaryDirectory(prefix='policy_latency_') as folder:
         contract = Path(folder, 'contract.yaml')
         contract.write_text(yaml.safe_dump(CONTRACT))
@@ -82,18 +80,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         save_untrained_policy(contract, checkpoint)
         parameters = {'contract': contract, 'checkpoint': checkpoint, 'lockstep': True}
         with (
-            Graph(domain_id=domain_id) as graph,
-            bare_nodes(['echo'], contract, domain_id + 1),
+            Graph() as graph,
+            Graph() as other,
+            bare_nodes(['echo'], contract, other.domain_id),
             probe() as measure,
         ):
             graph.start('policy', parameters)
             graph.wait_ready()
-            policy = domain_id, '', POLICY_ACTION
-            bare = domain_id + 1, NAMESPACE, POLICY_ACTION
+            policy = graph.domain_id, '', POLICY_ACTION
+            bare = other.domain_id, NAMESPACE, POLICY_ACTION
             rows = [_pair(measure, pair, policy, bare, answers) for pair in range(pairs)]
             graph.start('supervisor', {'contract': contract, 'lockstep': True})
             graph.wait_ready()
-            commands = [(domain_id, '', COMMAND)]
+            commands = [(graph.domain_id, '', COMMAND)]
             measure(commands, 1)  # answered by holding still, which shows that all are connected
             graph.call('supervisor/resume')
             (supervised,) = measure(commands, answers)

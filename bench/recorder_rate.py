@@ -75,7 +75,10 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--quick', action='store_true', help='for 3 s, for the tests')
     duration_s = 3.0 if parser.parse_args(argv).quick else 60.0
-    os.environ['ROS_DOMAIN_ID'] = str(1 + os.getpid() % 100)
+    from imitation_ros.nodes._domain import Domain
+
+    domain = Domain()
+    os.environ['ROS_DOMAIN_ID'] = str(domain.id)
     namespace = f'/recorder_rate_{os.getpid()}'  # no matter who else is in this domain
     with tempfile.TemporaryDirectory(prefix='recorder_rate_') as folder:
         run = _run(Path(folder), namespace, duration_s)

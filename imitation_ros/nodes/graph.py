@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from imitation_ros.errors import GraphError
+from imitation_ros.nodes._domain import Domain
 from imitation_ros.nodes._messages import message_class, RELIABLE
 from imitation_ros.nodes._runtime import PARENT
 from lifecycle_msgs.srv import GetState
@@ -50,6 +51,7 @@ class Graph:
             own: the commands of a simulation must not reach the robot of a colleague.
 
     Attributes:
+        domain_id: of the nodes.
         environment: of the nodes, for other processes that shall see them.
         node: the client, which spins in the background.
     """
@@ -59,8 +61,13 @@ class Graph:
         self._logs = log_dir or Path(self._temporary.name)
         self._logs.mkdir(parents=True, exist_ok=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        if domain_id is None:
-            domain_id = int(os.environ.get('ROS_DOMAIN_ID') or 1 + os.getpid() % 100)
+        self._domain: Domain | None = None
+        if domain_id is None and os.environ.get('ROS_DOMAIN_ID'):
+            domain_id = int(os.environ['ROS_DOMAIN_ID'])
+        elif domain_id is None:
+            self._domain = Domain()
+            domain_id = self._domain.id
+        self.domain_id = domain_id
         os.environ.setdefault('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST')
         self.environment = {
             **os.environ,
@@ -75,7 +82,7 @@ class Graph:
             domain_id=domain_id,
             signal_handler_options=SignalHandlerOptions.NO,
         )
-        name = f'imitation_ros_client_{os.getpid()}'
+        name = f'imitation_ros_client_{os.getpid()}_{domain_id}'
         self.node = rclpy.create_node(name, context=self._context)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -193,6 +200,8 @@ class Graph:
         self.node.destroy_node()
         self._context.try_shutdown()
         self._temporary.cleanup()
+        if self._domain is not None:
+            self._domain.release()
 
     def _spin(self) -> None:
         while not self._closing.is_set():

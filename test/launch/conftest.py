@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 
+from imitation_ros.nodes._domain import Domain
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -109,8 +110,9 @@ def install_space(tmp_path_factory: pytest.TempPathFactory) -> InstallSpace:
 def start(install_space: InstallSpace, tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Starts a command in the install space's environment, in a ROS domain of its own."""
     processes: list[Process] = []
+    domain = Domain()
     environment = install_space.environment | {
-        'ROS_DOMAIN_ID': str(1 + os.getpid() % 100),
+        'ROS_DOMAIN_ID': str(domain.id),
         'ROS_LOG_DIR': str(tmp_path / 'log'),
         'PYTHONUNBUFFERED': '1',
     }
@@ -122,3 +124,4 @@ def start(install_space: InstallSpace, tmp_path: Path) -> Iterator[Callable[...,
     yield start_one
     for process in processes:
         process.close()
+    domain.release()

@@ -10,23 +10,22 @@ from typing import Any
 
 import pytest
 
-_WORKERS = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
-_WORKER = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0')[2:])
-_RUN = os.getppid() if 'PYTEST_XDIST_WORKER' in os.environ else os.getpid()
-# Workers take turns, so that no two tests of a run meet in a domain; other runs start elsewhere.
-_DOMAINS = itertools.count(_RUN + _WORKER, _WORKERS)
+# What a test leaves behind for a moment is not met by the next.
+_FIRST_TRIES = itertools.count(7 * os.getpid())
 
 
 class Ros:
     """A context and an executor of its own, in a domain of its own, and a node to probe with."""
 
     def __init__(self) -> None:
+        from imitation_ros.nodes._domain import Domain
         import rclpy
         from rclpy.context import Context
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.signals import SignalHandlerOptions
 
-        self.domain_id = 1 + next(_DOMAINS) % 100  # from 102 on, ports are ephemeral
+        self._domain = Domain(next(_FIRST_TRIES))
+        self.domain_id = self._domain.id
         self.context = Context()
         rclpy.init(
             context=self.context,
@@ -104,6 +103,7 @@ class Ros:
             node.destroy_node()
         self.executor.shutdown()
         self.context.try_shutdown()
+        self._domain.release()
 
 
 @pytest.fixture
