@@ -15,6 +15,7 @@ VERBS = {
     'demo': 'the whole loop on the simulated arm: record, clone, drive, measure, report',
     'record': 'record demonstrations of the simulated arm over topics',
     'train': 'clone a policy from recorded episodes',
+    'dagger': 'correct a policy in rounds: it drives, the expert labels, it learns again',
     'evaluate': 'measure the success rate of a checkpoint, in process or over topics',
     'inspect': 'what is in an episode or a data set, and whether it is any good',
     'replay': 'execute the recorded actions of an episode once more in the simulator',

@@ -1,7 +1,8 @@
 """`demo`: the whole loop on the simulated arm, in a few minutes, and a report of what happened.
 
 A scripted expert teleoperates the arm over topics while the recorder records; a policy is cloned
-from the recording; its node drives the arm over the same topics; and what it reaches is measured.
+from the recording; its node drives the arm over the same topics; what it reaches is measured; and
+DAgger corrects a policy that was cloned from fewer demonstrations.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from imitation_ros.errors import ImitationError
 MARK = '.imitation_ros_demo'
 """A file in a demo's folder: only a folder that holds it is cleared for the next demo."""
 SEEDS_A_RUN = 1000
+CURVE_SCENES = 30
+DAGGER_ROUNDS, DAGGER_EPISODES = 4, 6
 FILM_EPISODES = 3
 FILM_SIZE = (320, 240)
 
@@ -44,6 +47,8 @@ class Demo:
         episodes: demonstrations.
         rollouts: over topics, of the cloned policy.
         out: folder of everything.
+        cloned: labels → success in process of a policy cloned from them.
+        expert: success of the expert in the same scenes.
         summary: what `summary.json` will hold, a key a stage.
         sections: of the report, in order.
     """
@@ -54,6 +59,8 @@ class Demo:
     episodes: int
     rollouts: int
     out: Path
+    cloned: dict[int, Any] = field(default_factory=dict)
+    expert: Any = None
     summary: dict[str, Any] = field(default_factory=dict)
     sections: list[Any] = field(default_factory=list)
 
@@ -67,6 +74,11 @@ class Demo:
         """Of the scenes that nobody has trained on."""
         first = TEST_SEEDS + self.seed * SEEDS_A_RUN
         return range(first, first + self.rollouts)
+
+    @property
+    def curve_seeds(self) -> range:
+        """Of the scenes in which policies are compared in process."""
+        return range(self.test_seeds.stop, self.test_seeds.stop + CURVE_SCENES)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,6 +105,7 @@ def run(options: argparse.Namespace) -> int:
     )
     demonstrate(demo)
     clone(demo)
+    correct(demo)
     write_results(demo, time.monotonic() - started)
     return 0
 
@@ -103,7 +116,7 @@ def demonstrate(demo: Demo) -> None:
     from imitation_ros.learning.evaluation import Evaluation
     from imitation_ros.report.page import Section, Table
 
-    with progress('1/4 record over topics', demo.episodes) as advance:
+    with progress('1/5 record over topics', demo.episodes) as advance:
         results = record_expert(
             demo.task, demo.contract, demo.out / 'demonstrations', demo.episodes,
             demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record',
@@ -138,12 +151,12 @@ def clone(demo: Demo) -> None:
 
     contract = load_contract(demo.contract)
     demonstrations = TrainingSet.from_folder(demo.out / 'demonstrations', contract)
-    amounts = sorted({max(2, demo.episodes * part // 5) for part in (1, 2, 3, 5)})
+    amounts = sorted({max(2, demo.episodes * part // 5) for part in (1, 2, 5)})
     config, curve, policies = BCConfig(), {}, {}
-    seeds = range(demo.test_seeds.stop, demo.test_seeds.stop + 40)
+    seeds = demo.curve_seeds
     for amount in amounts:
         folder = demo.out / f'checkpoints/bc_{amount}'
-        with progress(f'2/4 clone {amount} demonstrations', config.epochs) as advance:
+        with progress(f'2/5 clone {amount} demonstrations', config.epochs) as advance:
             policies[amount], record = train_bc(
                 demonstrations.subset(range(amount)), config, demo.seed, folder,
                 lambda epoch, train, held_out: advance(loss_note(train, held_out)),
@@ -155,11 +168,13 @@ def clone(demo: Demo) -> None:
             )  # fmt: skip
     with console.status('the expert on the same scenes'):
         expert = evaluate(demo.task, demo.contract, EXPERT, seeds)
-    with progress('3/4 drive over topics', demo.rollouts) as advance:
+    with progress('3/5 drive over topics', demo.rollouts) as advance:
         cloned = evaluate_over_topics(
             demo.task, demo.contract, folder, demo.test_seeds, advance, demo.out / 'logs/deploy'
         )
-    frames = sum(len(demonstrations[index]) for index in range(len(demonstrations)))
+    lengths = [len(episode) for episode in demonstrations]
+    demo.cloned = {sum(lengths[:amount]): curve[amount] for amount in amounts}
+    demo.expert, frames = expert, sum(lengths)
     demo.summary['bc'] = {
         'success': cloned.success, 'episodes': len(cloned.seeds), 'labels': frames
     }  # fmt: skip
@@ -205,21 +220,83 @@ def clone(demo: Demo) -> None:
     ]
 
 
+def correct(demo: Demo) -> None:
+    """Policy and expert drive by turns over topics; the expert labels what the policy sees."""
+    from imitation_ros.cli.dagger import episodes_of, run_rounds, training
+    from imitation_ros.learning.dagger import DaggerConfig
+    from imitation_ros.learning.evaluation import evaluate
+    from imitation_ros.nodes.collector import TopicsCollector
+    from imitation_ros.report import plots
+    from imitation_ros.report.page import Picture, Section, Table
+    from imitation_ros.supervision.gates import GateConfig
+
+    config = DaggerConfig(
+        GateConfig('beta', beta=0.5, beta_per_tick=True), training(epochs=100),
+        initial_episodes=max(2, demo.episodes * 2 // 5), episodes=DAGGER_EPISODES,
+        rounds=DAGGER_ROUNDS, held_out_every=0,
+    )  # fmt: skip
+    run, curve = demo.out / 'dagger', {}
+    with progress('4/5 DAgger over topics', episodes_of(config)) as advance:
+        collector = TopicsCollector(demo.task, demo.contract, demo.out / 'logs/dagger', advance)
+        result = run_rounds(
+            demo.task, demo.contract, collector, config, run, demo.seed, advance=advance
+        )
+    with progress('    success in process', len(result.rounds)) as advance:
+        for each in result.rounds:
+            checkpoint = run / f'round_{each.number:03d}/checkpoint'
+            success = evaluate(demo.task, demo.contract, checkpoint, demo.curve_seeds)
+            curve[each.label_total] = success
+            advance(f'{each.label_total} labels: {success.success:.0%}')
+    with progress('5/5 drive over topics', demo.rollouts) as advance:
+        corrected = evaluate_over_topics(
+            demo.task, demo.contract, result.checkpoint, demo.test_seeds, advance,
+            demo.out / 'logs/deploy_dagger',
+        )  # fmt: skip
+    demo.summary['dagger'] = {
+        'success': corrected.success, 'labels': result.labels, 'rounds': len(result.rounds) - 1
+    }  # fmt: skip
+    picture = plots.plot_success(
+        demo.out / 'plots/dagger.png', {'cloned policy': demo.cloned, 'DAgger': curve},
+        demo.expert, 'expert labels', 'Success by number of expert labels',
+    )  # fmt: skip
+    rows = [
+        (
+            each.number, each.label_total, f'{curve[each.label_total].success:.0%}',
+            f'{each.intervention_rate:.0%}',
+        )
+        for each in result.rounds
+    ]  # fmt: skip
+    demo.sections.append(
+        Section(
+            'Asking the expert where it matters',
+            f'DAgger began with {config.initial_episodes} demonstrations. In each round policy '
+            'and expert drove by turns, tick by tick, and the expert labelled every state that '
+            'they came to; then the policy was trained again. Over topics it succeeded in '
+            f'{sum(corrected.successes)} of {len(corrected.seeds)} new scenes.',
+            Table(('round', 'labels so far', 'success', 'share that the expert drove'), rows),
+            [Picture(picture, f'Success in {CURVE_SCENES} new scenes, with 95 % intervals.')],
+        )
+    )
+
+
 def write_results(demo: Demo, seconds: float) -> None:
     """`summary.json`, `report.html` and a table."""
     from imitation_ros.report.page import write_page
 
     (demo.out / 'summary.json').write_text(json.dumps(demo.summary, indent=1) + '\n')
-    expert, cloned = demo.summary['expert'], demo.summary['bc']
+    expert, cloned, corrected = (demo.summary[key] for key in ('expert', 'bc', 'dagger'))
     lead = (
         f'Task {demo.task}: the expert succeeds in {expert["success"]:.0%} of its tries, the '
-        f'policy cloned from {demo.episodes} demonstrations in {cloned["success"]:.0%}. '
+        f'policy cloned from {demo.episodes} demonstrations ({cloned["labels"]} labels) in '
+        f'{cloned["success"]:.0%}, DAgger with {corrected["labels"]} labels in '
+        f'{corrected["success"]:.0%}. '
         f'It took {seconds:.0f} s.'
     )
     write_page(demo.out / 'report.html', 'An arm learns from demonstrations', lead, demo.sections)
     rows = [
         ('expert', f'{expert["success"]:.1%}', expert['episodes'], ''),
         ('cloned policy', f'{cloned["success"]:.1%}', cloned['episodes'], cloned['labels']),
+        ('DAgger', f'{corrected["success"]:.1%}', demo.rollouts, corrected['labels']),
     ]
     print_table(f'{demo.task}, over topics', ('who', 'success', 'episodes', 'labels'), rows)
     print(f'{demo.out / "report.html"} shows what happened, in {seconds:.0f} s')
@@ -232,7 +309,7 @@ def _measure_shift(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.sim.experts import make_expert
     from imitation_ros.sim.rollout import roll_out
 
-    with console.status('4/4 measuring the covariate shift'):
+    with console.status('3/5 measuring the covariate shift'):
         env, expert = ArmEnv(demo.task, contract), make_expert(demo.task, contract)
         first = demo.test_seeds.stop + 100
         own, _ = on_own_states(policy, expert, env, range(first, first + 20))
@@ -249,7 +326,7 @@ def _film(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.sim.env import ArmEnv
 
     pictures = []
-    with progress('4/4 film', FILM_EPISODES) as advance:
+    with progress('3/5 film', FILM_EPISODES) as advance:
         env = ArmEnv(demo.task, contract)
         for seed in demo.test_seeds[:FILM_EPISODES]:
             env.reset(seed=seed)

@@ -24,6 +24,7 @@ from typing import Any
 import imitation_ros
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import ImitationError
+from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.training_state import State, StateFile
 from imitation_ros.learning.windows import Batch, Windows
 from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
@@ -50,6 +51,7 @@ class BCConfig:
         history: frames that the policy sees, the newest included.
         chunk: actions predicted at once.
         execute: actions of a chunk that are carried out before the next is predicted.
+        members: networks of an ensemble, which tells by its disagreement where it is unsure.
         epochs: at most.
         steps_per_epoch: at least: an epoch is as many whole passes over the data as it takes, so
             that a small set is learned from as long as a large one.
@@ -69,6 +71,7 @@ class BCConfig:
     history: int = 1
     chunk: int = 1
     execute: int = 1
+    members: int = 1
     epochs: int = 200
     steps_per_epoch: int = 50
     batch_size: int = 256
@@ -145,6 +148,7 @@ def train_bc(
     seed: int = 0,
     out: Path | None = None,
     progress: Progress | None = None,
+    start: Policy | None = None,
 ) -> tuple[Policy, TrainingRecord]:
     """Clones the demonstrations of a training set.
 
@@ -157,11 +161,14 @@ def train_bc(
         seed: same seed, data, settings and machine: same weights.
         out: folder of the checkpoint.
         progress: told about each epoch.
+        start: policy of the same architecture whose weights and normalization it starts from;
+            else from random ones.
 
     Raises:
         EpisodeError: no frames, or NaN in them.
         CheckpointError: `out` cannot be written, or its state not be resumed.
-        ImitationError: no such device, or the loss is not finite.
+        ImitationError: no such device, the loss is not finite, or `start` is of another
+            architecture or contract.
     """
     out = out and Path(out).resolve()
     if out:
@@ -171,10 +178,14 @@ def train_bc(
     specs = contract.observation_specs, contract.action_specs
     split = training_set.split(config.validation_fraction, np.random.default_rng(seed))
     train, held_out = map(list, split)
-    normalization = Normalization.fit(split[0].statistics, *specs)
+    if start:
+        _check_start(start, architecture, contract)
+        normalization = start.normalization
+    else:
+        normalization = Normalization.fit(split[0].statistics, *specs)
     identity = {
         'config': _plain(config), 'seed': seed, 'data_hash': training_set.hash,
-        'contract_fingerprint': contract.fingerprint,
+        'contract_fingerprint': contract.fingerprint, 'start': start.checkpoint if start else '',
     }  # fmt: skip
     state_file = StateFile(out, identity, config.save_every_s)
     with _reproducible(config.threads, seed):
@@ -185,6 +196,8 @@ def train_bc(
             else None
         )
         network = Network(*specs, architecture, normalization).to(config.device)
+        if start:
+            network.load_state_dict(start.network.state_dict())
         learner = Learner(network, config, seed)
         state_file.resume(learner)
         while not learner.finished:
@@ -233,6 +246,7 @@ class Learner:
             weight_decay=config.weight_decay,
             fused=True,
         )
+        self._draws: Tensor | None = None
         self.best_epoch = 0
         self.train_loss: list[float] = []
         self.validation_loss: list[float] = []
@@ -256,6 +270,10 @@ class Learner:
         Raises:
             ImitationError: the loss is not finite.
         """
+        if self._config.members > 1 and self._draws is None:
+            self._draws = bootstrap(self._config.members, len(windows), self._seed).to(
+                self._config.device
+            )
         losses = torch.stack([self._step(batch) for batch in self._batches(windows)])
         self.train_loss.append(float(losses.mean()))
         if not math.isfinite(self.train_loss[-1]):
@@ -277,7 +295,7 @@ class Learner:
         steps_per_pass = math.ceil(len(windows) / self._config.batch_size)
         for _ in range(math.ceil(self._config.steps_per_epoch / steps_per_pass)):
             order = torch.from_numpy(rng.permutation(len(windows)))
-            yield from windows.batches(order, self._config.batch_size)
+            yield from windows.batches(order, self._config.batch_size, self._draws)
 
     def _step(self, batch: Batch) -> Tensor:
         loss = negative_log_likelihood(self._network, batch)
@@ -311,12 +329,29 @@ class Learner:
 
 
 def negative_log_likelihood(network: Network, batch: Batch) -> Tensor:
-    """Mean over the labels of a batch, each the sum over its action parts."""
+    """Mean over the labels of a batch, each the sum over its action parts.
+
+    Of an ensemble the mean over its members, which is a sum of what each of them has to learn.
+    """
     outputs = network.by_part(network(batch.inputs))
-    losses = [  # (B, chunk) each
-        head.loss(outputs[part], batch.targets[part]) for part, head in network.heads.items()
-    ]
-    return reduce(torch.add, losses).flatten() @ batch.weight.flatten()
+    losses = []  # (B, chunk) each, of an ensemble (members, B, chunk)
+    for part, head in network.heads.items():
+        target = batch.targets[part]
+        losses.append(head.loss(outputs[part], target.expand(*outputs[part].shape[:-1], -1)))
+    loss = reduce(torch.add, losses)
+    if loss.ndim == 2:
+        return loss.flatten() @ batch.weight.flatten()
+    return (loss * batch.weight).sum() / len(loss)
+
+
+def bootstrap(members: int, frames: int, seed: int) -> Tensor:
+    """How often each frame is in the sample that a member learns from, (members, frames).
+
+    Poisson(1), the limit of drawing with replacement (Oza & Russell, Online Bagging and Boosting,
+    AISTATS 2001).
+    """
+    drawn = np.random.default_rng((seed, members)).poisson(1.0, (members, frames))
+    return torch.from_numpy(drawn.astype(np.float32))
 
 
 @torch.no_grad()
@@ -330,6 +365,13 @@ def mean_loss(network: Network, windows: Windows) -> float:
 def _check_device(device: str) -> None:
     if device == 'cuda' and not torch.cuda.is_available():
         raise ImitationError("device: 'cuda'; valid here: 'cpu' (torch finds no GPU)")
+
+
+def _check_start(start: Policy, architecture: Architecture, contract: Contract) -> None:
+    if start.architecture != architecture:
+        raise ImitationError(f'start: {start.architecture}; valid: {architecture}')
+    if differences := start.contract.differences(contract):
+        raise ImitationError(f'start: made for another contract: {differences[0]}')
 
 
 @contextmanager

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
         inputs: of the network.
         targets: part → (B, chunk, n) standardized float32, or (B, chunk, 1) int64 if discrete.
         weight: (B, chunk), of each label in a mean over those within their segment; 0 beyond it.
+            (members, B, chunk) where an ensemble's members learn from other samples.
     """
 
     inputs: Inputs
@@ -66,22 +67,34 @@ class Windows:
     def __len__(self) -> int:
         return len(self._state)
 
-    def batches(self, frames: Tensor, size: int) -> Iterator[Batch]:
+    def batches(self, frames: Tensor, size: int, draws: Tensor | None = None) -> Iterator[Batch]:
         """Gathers the windows of `frames`, (N,) int64 indices, `size` at a time.
 
         Before a segment its first frame is repeated; beyond its end `weight` is 0.
+
+        Args:
+            frames: indices.
+            size: of a batch.
+            draws: (members, T), how often each frame counts for each member of an ensemble.
         """
         frames = frames.to(self._state.device)
         tables = (self._past, self._future, self._within)
-        for past, future, within in zip(*(table[frames].split(size) for table in tables)):
+        parts = zip(frames.split(size), *(table[frames].split(size) for table in tables))
+        for part, past, future, within in parts:
             yield Batch(
                 Inputs(
                     _gather(self._state, past),
                     {name: _gather(images, past) for name, images in self._images.items()},
                 ),
-                {part: _gather(targets, future) for part, targets in self._targets.items()},
-                within / within.sum(),
+                {name: _gather(each, future) for name, each in self._targets.items()},
+                within / within.sum() if draws is None else _weighted(within, draws[:, part]),
             )
+
+
+def _weighted(within: Tensor, draws: Tensor) -> Tensor:
+    """Weights (members, B, chunk) of labels (B, chunk) that count `draws` (members, B) times."""
+    weight = draws[..., None] * within
+    return weight / weight.sum((1, 2), keepdim=True).clamp(min=1.0)
 
 
 def _gather(frames: Tensor, index: Tensor) -> Tensor:

@@ -35,9 +35,14 @@ class DeviceNode(ManagedNode):
 
     A subclass makes its device in `open_device`, and says in `device_action` what the operator
     wants now.
+
+    Attributes:
+        lost: whether there is no action because the device is lost, and not because the operator
+            let go of it: who has taken over does not give back by a pulled plug.
     """
 
     params: DeviceParams
+    lost = False
 
     def check_params(self) -> None:
         """Refuses to start without a contract."""
@@ -112,8 +117,10 @@ class DeviceNode(ManagedNode):
             if not self.active:
                 return
             tick_ns = self.get_clock().now().nanoseconds
-            engaged = 'false' if action is None else 'true'
-            self._actions.send(tick_ns, action, reason, {'engaged': engaged})
+            values = {'engaged': 'false' if action is None else 'true'}
+            if action is None and self.lost:
+                values['lost'] = 'true'
+            self._actions.send(tick_ns, action, reason, values)
         self._asked = [ticks - 1 for ticks in self._asked]
         while self._asked and self._asked[0] <= 0:
             self._asked.pop(0)

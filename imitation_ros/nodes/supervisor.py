@@ -30,13 +30,21 @@ from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIA
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ACTION_QOS
-from imitation_ros.supervision.authority import STREAMS
+from imitation_ros.supervision.authority import Mode, STREAMS
+from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
+from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 from std_srvs.srv import Trigger
+
+GATE_SETTINGS = (
+    'gate', 'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy',
+    'risk', 'release', 'budget',
+)  # fmt: skip
+"""Parameters that have the names of the gate's settings."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,49 @@ class SupervisorParams(NodeParams):
         live=True,
     )
     dart_seed: int = param(0, 'Seed of that noise. Read at ~/resume.', low=0, live=True)
+    gate: str = param(
+        '',
+        'Who chooses between policy and expert; empty: the one live source drives. This and the '
+        'rest are read at ~/resume.',
+        one_of=('', *GATES),
+        live=True,
+    )
+    gate_round: int = param(0, 'Round of DAgger, from 0.', low=0, live=True)
+    gate_seed: int = param(0, "Seed of the gate's draws.", low=0, live=True)
+    beta: float = param(
+        1.0, 'Probability that the expert drives in round 0.', low=0.0, high=1.0, live=True
+    )
+    beta_schedule: str = param(
+        'constant', 'How beta falls from round to round.', one_of=SCHEDULES, live=True
+    )
+    beta_rounds: int = param(10, 'Rounds of the linear schedule.', low=1, live=True)
+    beta_per_tick: bool = param(False, 'Draw each tick instead of each episode.', live=True)
+    uncertainty: float = param(
+        0.3, 'Disagreement of the ensemble that asks for the expert, std.', low=1e-6, live=True
+    )
+    discrepancy: float = param(
+        0.3, 'Distance of the two actions where the expert drives.', low=1e-6, live=True
+    )
+    risk: float = param(
+        0.5, "The policy's own risk that asks for the expert.", low=0.0, high=1.0, live=True
+    )
+    release: float = param(
+        0.5, 'Fraction of a threshold that gives control back.', low=0.0, high=1.0, live=True
+    )
+    budget: float = param(
+        0.1, "Share of the ticks that 'thrifty' may ask for.", low=0.0, high=1.0, live=True
+    )
+    takeover: str = param(
+        'button',
+        'How a human takes over: ~/take and ~/give_back, an engaged device, or moving it.',
+        one_of=TAKEOVERS,
+    )
+    takeover_motion: float = param(
+        0.05, 'Motion of the device that takes over, of half its range.', low=0.0, high=1.0
+    )
+    takeover_idle_s: float = param(
+        1.0, 'Without motion for that long the device gives back, s.', low=0.0
+    )
 
 
 class SupervisorNode(ManagedNode):
@@ -85,8 +136,16 @@ class SupervisorNode(ManagedNode):
             self.params.stale_after_s,
             self.params.home_speed,
         )
+        self._mux.takeover = Takeover(
+            self.params.takeover,
+            self._contract,
+            self.params.takeover_motion,
+            self.params.takeover_idle_s,
+        )
         self._pairings = {stream: Pairing() for stream in STREAMS}
         self._tick: list[Command] = []  # what was sent since the last decision
+        self._diagnosed: Mode | None = None
+        self._notice = ''
         self._resting: list[Future] = []  # who waits for the robot to rest
         self._warn_about_silence()
         self._create_publishers()
@@ -94,9 +153,9 @@ class SupervisorNode(ManagedNode):
             self._subscribe_stream(stream)
         self._subscribe_feedback()
         # In the default group, a stop that waits for the robot to rest would stop the timer.
-        groups = {'stop': ReentrantCallbackGroup(), 'resume': None, 'home': None}
-        for name, group in groups.items():
-            handler = getattr(self, f'_on_{name}')
+        groups = {'stop': ReentrantCallbackGroup()}
+        for name in ('stop', 'resume', 'home', 'take', 'give_back'):
+            handler, group = getattr(self, f'_on_{name}'), groups.get(name)
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._own(self.destroy_service, service)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -104,6 +163,8 @@ class SupervisorNode(ManagedNode):
             timer = self.create_timer(
                 1 / self._contract.command_hz, self._on_command_timer, clock=steady
             )
+            self._own(self.destroy_timer, timer)
+            timer = self.create_timer(1 / self._contract.rate_hz, self._watch_graph, clock=steady)
             self._own(self.destroy_timer, timer)
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
@@ -193,8 +254,14 @@ class SupervisorNode(ManagedNode):
             'mode': last.mode.value,
             'source': last.source,
         }
+        gating = self._mux.gating
+        if gating is not None and self._mux.authority.gated:
+            values |= {'gate': gating.config.gate, 'labels': gating.labels}
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
         self._decision.publish(status.encode(new))
+        if not self.params.lockstep and last.mode is not self._diagnosed:
+            self._diagnosed = last.mode  # who looks for the reason shall not wait a second for it
+            self._on_diagnostics_timer()
 
     # Services.
 
@@ -206,10 +273,21 @@ class SupervisorNode(ManagedNode):
         )
         topics = {stream: self.resolve_topic_name(STATUS_TOPICS[stream]) for stream in STREAMS}
         matched = [stream for stream, topic in topics.items() if self.count_publishers(topic)]
-        given, text = self._mux.resume(time.monotonic_ns(), matched)
+        intruder = self._intruder()
+        if intruder:
+            return _respond(response, False, intruder)
+        given, text = self._mux.resume(time.monotonic_ns(), matched, self._gate_config())
         self._tell_resting()  # who waits for rest would otherwise wait for the next stop
         self.get_logger().info(f'resume: {text}')
         return _respond(response, given, text)
+
+    def _gate_config(self) -> GateConfig | None:
+        """The gate that the parameters ask for now."""
+        if not live_value(self, 'gate'):
+            return None
+        settings = {name: live_value(self, name) for name in GATE_SETTINGS}
+        round_, seed = live_value(self, 'gate_round'), live_value(self, 'gate_seed')
+        return GateConfig(round=round_, seed=seed, **settings)
 
     async def _on_stop(
         self, request: Trigger.Request, response: Trigger.Response
@@ -230,6 +308,23 @@ class SupervisorNode(ManagedNode):
         self.get_logger().info(f'home: {text}')
         return _respond(response, started, text)
 
+    def _on_take(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        return self._press(True, 'the human has taken over', response)
+
+    def _on_give_back(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        return self._press(False, 'the human has given back', response)
+
+    def _press(self, on: bool, text: str, response: Trigger.Response) -> Trigger.Response:
+        if self.params.takeover != BUTTON:
+            refusal = f"parameter takeover is '{self.params.takeover}'; valid here: '{BUTTON}'"
+            return _respond(response, False, refusal)
+        if not self._mux.authority.gated:
+            return _respond(response, False, 'no gate has authority; set gate and call ~/resume')
+        self._mux.takeover.press(on)
+        return _respond(response, True, text)
+
     def _tell_resting(self) -> None:
         while self._resting:
             self._resting.pop().set_result(None)
@@ -238,6 +333,10 @@ class SupervisorNode(ManagedNode):
 
     def _create_publishers(self) -> None:
         parts = self._contract.actions
+        streams = ('executed', *STREAMS)
+        names = [action_topic(each, part.topic) for each in streams for part in parts.values()]
+        names += [STATUS_TOPICS[each] for each in streams]
+        self._sole = [self.resolve_topic_name(name) for name in names]
         self._codecs = {name: ActionCodec(part) for name, part in parts.items()}
         self._commands = {
             name: self.create_publisher(
@@ -250,6 +349,21 @@ class SupervisorNode(ManagedNode):
         self._diagnostics = self.create_publisher(decision, '/diagnostics', RELIABLE)
         for publisher in (*self._commands.values(), self._decision, self._diagnostics):
             self._own(self.destroy_publisher, publisher)
+
+    def _watch_graph(self) -> None:
+        """Nobody else may publish where this node does, and no stream may have two sources."""
+        intruder = self._intruder()
+        if intruder and intruder != self._mux.authority.fault:
+            self.get_logger().error(intruder)
+            self._mux.fail(intruder)
+
+    def _intruder(self) -> str:
+        """Which topic has a publisher too many, and who they are, or ''."""
+        for topic in self._sole:
+            if self.count_publishers(topic) > 1:
+                names = sorted({e.node_name for e in self.get_publishers_info_by_topic(topic)})
+                return f'{topic} has more than one publisher: {", ".join(names)}'
+        return ''
 
     def _subscribe_stream(self, stream: str) -> None:
         for name, part in self._contract.actions.items():
@@ -274,11 +388,21 @@ class SupervisorNode(ManagedNode):
         self._owned.append((destroy, entity))
 
     def _on_diagnostics_timer(self) -> None:
+        if self.params.lockstep:
+            self._watch_graph()
+        if self._mux.corrections.notice != self._notice:
+            self._notice = self._mux.corrections.notice
+            self.get_logger().info(self._notice or 'the last correction was long enough to teach')
         message = new(STATUS_TYPE)
         message.header.stamp = self.get_clock().now().to_msg()
         authority = self._mux.authority
         problems = self._mux.problems(time.monotonic_ns())
-        values = {'mode': authority.mode.value, 'holder': authority.holder or ''}
+        values = {
+            'mode': authority.mode.value,
+            'holder': authority.holder or '',
+            'gate': self._mux.gating.config.gate if self._mux.gating else '',
+            'correction': self._mux.corrections.notice,
+        }
         for stream, watch in self._mux.watches.items():
             values[stream] = problems[stream] or f'live ({watch.source})'
             values[f'{stream} refused'] = str(watch.refused)
@@ -287,7 +411,8 @@ class SupervisorNode(ManagedNode):
 
     def _diagnostic(self, text: str, values: dict[str, str]) -> Any:
         status = new('diagnostic_msgs/msg/DiagnosticStatus')
-        status.level = b'\x00' if self._mux.authority.driving else b'\x01'
+        authority = self._mux.authority
+        status.level = b'\x02' if authority.fault else b'\x00' if authority.driving else b'\x01'
         status.name, status.message = self.get_fully_qualified_name(), text
         for key, value in values.items():
             pair = new('diagnostic_msgs/msg/KeyValue')

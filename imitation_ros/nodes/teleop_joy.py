@@ -79,6 +79,7 @@ class TeleopJoyNode(DeviceNode):
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """What the joystick says now."""
         silent = now_ns - self._heard_ns > self.params.timeout_s * 1e9
+        self.lost = self._state is None or self._state.engaged
         if self._state is None or silent or not self._state.engaged:
             self._jog.release()
             return None, f'nothing on {self.params.topic}' if silent else 'dead-man button is up'

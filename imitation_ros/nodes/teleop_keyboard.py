@@ -61,7 +61,8 @@ class TeleopKeyboardNode(DeviceNode):
         """What the keys say now."""
         for key in self._terminal.read():
             self._obey(self._keyboard.press(key, now_ns))
-        if not self._keyboard.engaged(now_ns):
+        self.lost = self._keyboard.engaged(now_ns)
+        if not self.lost:
             self._jog.release()
             return None, 'no key is pressed'
         action = self._jog.action(self._keyboard.deflection(now_ns), self.measured())

@@ -75,6 +75,7 @@ class TeleopLeaderNode(DeviceNode):
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """Where the leader is now."""
         if self._lacking(now_ns):
+            self.lost = self.lost or self._engaged
             self._engaged = False  # who comes back must say so
             return None, self._lacking(now_ns)
         return (self._action, '') if self._engaged else (None, 'not engaged; call ~/engage')
@@ -95,6 +96,7 @@ class TeleopLeaderNode(DeviceNode):
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         problem = self._distance() if request.data else ''
         self._engaged = request.data and not problem
+        self.lost = self.lost and bool(problem)
         response.success = not problem
         response.message = problem or ('engaged' if self._engaged else 'let go')
         return response

@@ -1,6 +1,6 @@
 """Policies on disk: a folder with the weights and, as JSON, everything else.
 
-    policy.safetensors   the network's weights
+    policy.safetensors   the network's weights, and as `risk.…` those of a safety classifier
     policy.json          format, architecture, contract and fingerprint, normalization, the
                          training record, SHA-256 of the weights and of the document itself
 
@@ -24,6 +24,7 @@ from imitation_ros.frames.contract import Contract, parse_contract
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization
 from imitation_ros.policies.policy import Policy
+from imitation_ros.policies.risk import Risk
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -49,7 +50,7 @@ def save_checkpoint(folder: Path | str, policy: Policy, record: Mapping[str, Any
     """
     folder = Path(folder).resolve()
     check_destination(folder)
-    weights = save(policy.network.state_dict())
+    weights = save(_tensors(policy.network, policy.risk))
     document: dict[str, Any] = {
         'format': FORMAT,
         'architecture': dataclasses.asdict(policy.architecture),
@@ -59,6 +60,8 @@ def save_checkpoint(folder: Path | str, policy: Policy, record: Mapping[str, Any
         'training': dict(record),
         'weights_sha256': hashlib.sha256(weights).hexdigest(),
     }
+    if policy.risk:
+        document['risk'] = {'threshold': policy.risk.threshold}
     document['sha256'] = _digest(document)
     try:
         _replace_folder(
@@ -91,13 +94,18 @@ def load_checkpoint(folder: Path | str, contract: Contract | None = None) -> Pol
         hidden = tuple(document['architecture']['hidden'])
         architecture = Architecture(**{**document['architecture'], 'hidden': hidden})
         normalization = Normalization.from_document(document['normalization'], *specs)
+        threshold = float(document['risk']['threshold']) if 'risk' in document else None
     except CheckpointError:
         raise
     except (ImitationError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder / DOCUMENT}: {type(error).__name__}: {error}') from None
     network = Network(*specs, architecture, normalization)
-    network.load_state_dict(_read_weights(folder, document, network.state_dict()))
-    return Policy(contract, architecture, normalization, network, document['weights_sha256'])
+    risk = Risk(network.features, threshold) if threshold is not None else None
+    tensors = _tensors(network, risk)
+    for name, weights in _read_weights(folder, document, tensors).items():
+        tensors[name].copy_(weights)
+    digest = document['weights_sha256']
+    return Policy(contract, architecture, normalization, network, digest, risk)
 
 
 def read_record(folder: Path | str) -> dict[str, Any]:
@@ -133,6 +141,12 @@ def replace_file(path: Path, content: bytes) -> None:
     _write(temporary, content)
     temporary.replace(path)
     _sync(path.parent)
+
+
+def _tensors(network: Network, risk: Risk | None) -> dict[str, Tensor]:
+    """All weights, sharing memory with the modules."""
+    added = risk.state_dict() if risk else {}
+    return {**network.state_dict(), **{f'risk.{name}': each for name, each in added.items()}}
 
 
 def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:

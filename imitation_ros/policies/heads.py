@@ -33,6 +33,16 @@ class Head(Protocol):
     def mode(self, output: Array) -> Array:
         """The likeliest action (…, n), standardized, or (…, 1) class indices."""
 
+    def agreed(self, outputs: Array) -> Array:
+        """What an ensemble with outputs (members, …, outputs) does, (…, n)."""
+
+    def disagreement(self, outputs: Array, unit: Array) -> float:
+        """How little the members agree.
+
+        The root mean square of their standard deviation in `unit` (outputs,), or the share of
+        members that would choose another class.
+        """
+
 
 @dataclass(frozen=True)
 class Deterministic:
@@ -52,6 +62,14 @@ class Deterministic:
     def mode(self, output: Array) -> Array:
         """The output itself."""
         return output
+
+    def agreed(self, outputs: Array) -> Array:
+        """The mean."""
+        return _mean(self.mode(outputs))
+
+    def disagreement(self, outputs: Array, unit: Array) -> float:
+        """Of the outputs."""
+        return _spread(self.mode(outputs), unit)
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,14 @@ class Gaussian:
     def mode(self, output: Array) -> Array:
         """The mean."""
         return output[..., : self.size]
+
+    def agreed(self, outputs: Array) -> Array:
+        """The mean of the means."""
+        return _mean(self.mode(outputs))
+
+    def disagreement(self, outputs: Array, unit: Array) -> float:
+        """Of the means."""
+        return _spread(self.mode(outputs), unit)
 
     def std(self, output: Array) -> Array:
         """The deviation (…, size), standardized."""
@@ -103,6 +129,27 @@ class Categorical:
         """The likeliest class."""
         classes: Array = np.argmax(output, -1, keepdims=True)
         return classes
+
+    def agreed(self, outputs: Array) -> Array:
+        """The class of the highest mean probability."""
+        odds = np.exp(outputs - outputs.max(-1, keepdims=True))
+        return self.mode(_mean(odds / odds.sum(-1, keepdims=True)))
+
+    def disagreement(self, outputs: Array, unit: Array) -> float:
+        """The share of members whose class is not the most frequent one."""
+        votes = np.eye(self.classes)[self.mode(outputs)[..., 0]]  # (members, …, classes)
+        return float(1.0 - _mean(votes).max(-1).mean())
+
+
+def _mean(members: Array) -> Array:
+    """Over the first axis."""
+    mean: Array = members.mean(0)
+    return mean
+
+
+def _spread(members: Array, unit: Array) -> float:
+    deviation = members.std(0) / unit[: members.shape[-1]]
+    return float(np.sqrt(np.square(deviation).mean()))
 
 
 CONTINUOUS_HEADS: dict[str, Callable[[int], Head]] = {

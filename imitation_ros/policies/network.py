@@ -2,7 +2,10 @@
 
 A perceptron over the standardized vectors of `history` frames, with the features of each camera
 image joined to them. What it predicts is a chunk of actions (Zhao et al., Learning Fine-Grained
-Bimanual Manipulation with Low-Cost Hardware, RSS 2023).
+Bimanual Manipulation with Low-Cost Hardware, RSS 2023). Several perceptrons make an ensemble,
+whose members share the image features; where they disagree, the policy is unsure
+(Lakshminarayanan, Pritzel & Blundell, Simple and Scalable Predictive Uncertainty Estimation using
+Deep Ensembles, NIPS 2017).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ class Architecture:
         history: frames seen, the newest included.
         chunk: actions predicted at once, the first for the newest frame.
         execute: actions of a chunk that are carried out before the next is predicted.
+        members: perceptrons that are trained side by side, each from weights of its own.
     """
 
     head: str = 'deterministic'
@@ -39,6 +43,7 @@ class Architecture:
     history: int = 1
     chunk: int = 1
     execute: int = 1
+    members: int = 1
 
     def __post_init__(self) -> None:
         if self.head not in CONTINUOUS_HEADS:
@@ -50,6 +55,8 @@ class Architecture:
             raise ImitationError(f'hidden: {self.hidden}; valid: units of each layer, 1 to 65536')
         if self.execute > self.chunk:
             raise ImitationError(f'execute: {self.execute}; valid: 1 to chunk ({self.chunk})')
+        if not 1 <= self.members <= 100:
+            raise ImitationError(f'members: {self.members}; valid: 1 to 100')
 
 
 class Inputs(NamedTuple):
@@ -84,18 +91,23 @@ class Network(nn.Module):
         fields = sum(spec.shape[0] for spec in observations.values() if not spec.image)
         features = fields + 2 * KEYPOINTS * len(self.encoders)
         outputs = sum(head.outputs for head in self.heads.values())
+        self.features = architecture.history * features
         self.perceptron = perceptron(
-            (architecture.history * features, *architecture.hidden, self.chunk * outputs)
+            (self.features, *architecture.hidden, self.chunk * outputs), architecture.members
         )
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Returns the heads' outputs (B, chunk, outputs)."""
+        """Returns the heads' outputs (B, chunk, outputs), of an ensemble (members, B, …)."""
+        outputs: Tensor = self.perceptron(self.encode(inputs))
+        return outputs.unflatten(-1, (self.chunk, -1))
+
+    def encode(self, inputs: Inputs) -> Tensor:
+        """What the perceptron sees (B, features): the vectors, then what is seen in images."""
         features = [inputs.state.flatten(1)]
         for name, encoder in zip(self.image_names, self.encoders):
             images = inputs.images[name]  # (B, h, height, width, channels)
             features.append(encoder(images.flatten(0, 1)).reshape(len(images), -1))
-        outputs: Tensor = self.perceptron(torch.cat(features, 1) if features[1:] else features[0])
-        return outputs.view(len(outputs), self.chunk, -1)
+        return torch.cat(features, 1) if features[1:] else features[0]
 
     def by_part(self, outputs: Tensor) -> dict[str, Tensor]:
         """Splits outputs (…, outputs) among the heads of the action parts."""
@@ -134,13 +146,29 @@ class ImageEncoder(nn.Module):
         return torch.cat([attention.sum(2) @ x, attention.sum(3) @ y], 1)
 
 
-def perceptron(sizes: Sequence[int]) -> nn.Sequential:
-    """Linear layers of these sizes with tanh between them.
+class ParallelLinear(nn.Module):
+    """The linear layers of all members, as one product."""
+
+    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5  # as torch.nn.Linear starts
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs), or (members, B, inputs) → (members, B, outputs)."""
+        return features @ self.weight + self.bias[:, None]
+
+
+def perceptron(sizes: Sequence[int], members: int = 1) -> nn.Sequential:
+    """Linear layers of these sizes with tanh between them; of several members, in parallel.
 
     Smooth units, since a few demonstrations leave most of the space between them: with rectifiers,
     `reach` from 10 demonstrations fails more often than not.
     """
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
-        layers += [nn.Linear(inputs, outputs), nn.Tanh()]
+        one = members == 1
+        linear = nn.Linear(inputs, outputs) if one else ParallelLinear(members, inputs, outputs)
+        layers += [linear, nn.Tanh()]
     return nn.Sequential(*layers[:-1])

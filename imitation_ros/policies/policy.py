@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from imitation_ros.frames.contract import Contract
-from imitation_ros.policies.network import Architecture, Inputs, Network
+from imitation_ros.policies.network import Architecture, Inputs, Network, ParallelLinear
 from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.risk import Risk
 from imitation_ros.types import Action, Array, Frame, Observation
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -26,7 +27,11 @@ class Policy:
         architecture: of its network.
         normalization: from its training set.
         network: on the CPU.
+        risk: guesses whether the expert would act differently; None for most policies.
         checkpoint: SHA-256 of the weights on disk, empty where there are none.
+        signals: what it says of itself, of the chunk that it carries out; empty where it has
+            neither of the two. 'uncertainty': disagreement of its ensemble, in standard
+            deviations of the action. 'risk': 0 to 1, that the expert would act differently.
     """
 
     def __init__(
@@ -36,26 +41,30 @@ class Policy:
         normalization: Normalization,
         network: Network,
         checkpoint: str = '',
+        risk: Risk | None = None,
     ) -> None:
         self.contract = contract
         self.architecture = architecture
         self.normalization = normalization
         self.network = network.cpu().eval()
         self.checkpoint = checkpoint
+        self.risk = risk and risk.eval()
+        self.signals: Mapping[str, float] = {}
         specs = contract.observation_specs
         self._vectors = [name for name, spec in specs.items() if not spec.image]
         self._images = [name for name, spec in specs.items() if spec.image]
         self._tick_period_ns = contract.tick_period_ns
         self._observed = _joined([normalization.observations[name] for name in self._vectors])
         self._acted = _joined([self._standard(part) for part in network.heads])
-        history, chunk = architecture.history, architecture.chunk
+        history, chunk, members = architecture.history, architecture.chunk, architecture.members
+        self._shape = (chunk, -1) if members == 1 else (members, chunk, -1)
         self._seen: deque[Observation] = deque(maxlen=history)
         if not self._images:
-            self._perceptron = _in_numpy(
-                self.network.perceptron,
-                _joined([self._observed] * history),
-                _joined([self._acted] * chunk),
-            )
+            seen = _joined([self._observed] * history)
+            acted = _joined([self._acted] * chunk)
+            self._perceptron = _in_numpy(self.network.perceptron, seen, acted)
+            if risk:
+                self._logit = _in_numpy(risk.perceptron, seen, Standard(np.zeros(1), np.ones(1)))
         self.reset()
 
     def _standard(self, part: str) -> Standard:
@@ -66,6 +75,12 @@ class Policy:
         if actions is not None:
             mean[: len(actions.mean)], std[: len(actions.std)] = actions.mean, actions.std
         return Standard(mean, std)
+
+    def with_risk(self, risk: Risk) -> Policy:
+        """The same policy with a safety classifier, not saved yet."""
+        return Policy(
+            self.contract, self.architecture, self.normalization, self.network, risk=risk
+        )
 
     def reset(self) -> None:
         """Forgets the past; the next frame starts an episode."""
@@ -99,26 +114,51 @@ class Policy:
         self._seen.extend([frame.observation] * max(1, missing))
 
     def _outputs(self) -> Array:
-        """The heads' outputs (chunk, outputs) for the history, actions in physical units."""
+        """The heads' outputs (chunk, outputs) for the history, actions in physical units.
+
+        Of an ensemble (members, chunk, outputs). The risk is assessed on the way.
+        """
         vectors = [seen[name] for seen in self._seen for name in self._vectors]
         state = vectors[0] if len(vectors) == 1 else np.concatenate([np.empty(0), *vectors])
         if not self._images:
-            return self._perceptron(state).reshape(self.network.chunk, -1)
+            if self.risk:
+                self.signals = {'risk': _probability(self._logit(state))}
+            return self._perceptron(state).reshape(self._shape)
         state = self._observed.apply(state.reshape(len(self._seen), -1)).astype(np.float32)
         images = {
             name: torch.from_numpy(np.stack([seen[name] for seen in self._seen]))[None]
             for name in self._images
         }
         with torch.inference_mode():
-            outputs = self.network(Inputs(torch.from_numpy(state)[None], images))[0].numpy()
-        return self._acted.invert(outputs)
+            features = self.network.encode(Inputs(torch.from_numpy(state)[None], images))
+            if self.risk:
+                self.signals = {'risk': _probability(self.risk(features).numpy())}
+            outputs = self.network.perceptron(features)[..., 0, :].numpy()
+        return self._acted.invert(outputs.reshape(self._shape))
 
     def _predict(self) -> dict[str, Array]:
         """The chunk that follows the history: part → (chunk, n)."""
         chunk, start, outputs = {}, 0, self._outputs()
+        if outputs.ndim == 3:
+            return self._agree(outputs)
         for part, head in self.network.heads.items():
             chunk[part] = head.mode(outputs[:, start : start + head.outputs])
             start += head.outputs
+        return chunk
+
+    def _agree(self, outputs: Array) -> dict[str, Array]:
+        """The chunk of an ensemble, and its uncertainty about what is carried out of it.
+
+        That of the part which the members agree on least.
+        """
+        chunk, start, doubts = {}, 0, []
+        for part, head in self.network.heads.items():
+            mine = slice(start, start + head.outputs)
+            chunk[part] = head.agreed(outputs[..., mine])
+            executed = outputs[:, : self.architecture.execute, mine]
+            doubts.append(head.disagreement(executed, self._acted.std[mine]))
+            start += head.outputs
+        self.signals = {**self.signals, 'uncertainty': max(doubts)}
         return chunk
 
 
@@ -131,11 +171,7 @@ def _in_numpy(
     take 322 µs and these 40. The first layer standardizes, the last one takes it back, both in
     float64.
     """
-    layers = [
-        (layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy())
-        for layer in perceptron
-        if isinstance(layer, torch.nn.Linear)
-    ]
+    layers = [_weights(layer) for layer in perceptron if not isinstance(layer, torch.nn.Tanh)]
     weight = layers[0][0] / inputs.std[:, None]
     layers[0] = weight, layers[0][1] - inputs.mean @ weight
     layers[-1] = layers[-1][0] * outputs.std, outputs.invert(layers[-1][1])
@@ -148,7 +184,26 @@ def _in_numpy(
             features += bias
         return features
 
-    return forward
+    def forward_ensemble(state: Array) -> Array:
+        features: Array = (state @ first[0] + first[1]).astype(np.float32)  # (members, units)
+        for weight, bias in others:
+            features = (np.tanh(features, out=features)[:, None] @ weight)[:, 0]
+            features += bias
+        return features
+
+    return forward if first[0].ndim == 2 else forward_ensemble
+
+
+def _weights(layer: torch.nn.Module) -> tuple[Array, Array]:
+    """Weight (inputs, outputs) and bias, of an ensemble with the members before them."""
+    if isinstance(layer, ParallelLinear):
+        return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+    assert isinstance(layer, torch.nn.Linear)
+    return layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy()
+
+
+def _probability(logit: Array) -> float:
+    return float(1.0 / (1.0 + np.exp(-np.float64(logit.item()))))
 
 
 def _joined(standards: list[Standard]) -> Standard:

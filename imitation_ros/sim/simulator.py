@@ -110,6 +110,10 @@ class Simulator:
             self._world.step()
         self._measure(steps)
 
+    def shift_cube(self, offset: Array) -> None:
+        """Moves the cube by (3,) m as if somebody had; it is seen there after the next step."""
+        self._world.shift_cube(offset)
+
     def read(self) -> Array:
         """The numbers of all `channels`, one after the other."""
         return self._numbers

@@ -114,6 +114,11 @@ class World:
         self._put(self._cube, tuple(cube.tolist()))
         self._put(self._marker_body, self.goal)
 
+    def shift_cube(self, offset: Array) -> None:
+        """Moves the cube by (3,) m, upright and at rest."""
+        position = np.array(self.cube_pose()[:3]) + offset
+        self._put(self._cube, tuple(position.tolist()))
+
     def step(self) -> None:
         """One step of physics."""
         bullet.stepSimulation(physicsClientId=self.client)

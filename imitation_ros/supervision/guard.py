@@ -115,6 +115,11 @@ class Guard:
         return {name: command for name, command in moved.items() if command is not None}
 
     @property
+    def commanded(self) -> Action:
+        """The last command of the `measurable` parts."""
+        return {name: np.array(self._parts[name].commanded) for name in self.measurable}
+
+    @property
     def at_home(self) -> bool:
         """Whether the last command was `home`, at rest."""
         return self.ready and all(limiter.at_home for limiter in self._parts.values())
@@ -141,6 +146,8 @@ class _Limiter(Protocol):
     size: int
     measurable: bool
 
+    @property
+    def commanded(self) -> list[float]: ...
     @property
     def at_home(self) -> bool: ...
     @property
@@ -204,6 +211,10 @@ class _Target:
             for goal, position, limits in zip(self._home, self._position, self._limits)
         )
         return self.advance(self._home, dt_s, duration_s)
+
+    @property
+    def commanded(self) -> list[float]:
+        return self._position
 
     @property
     def at_home(self) -> bool:
@@ -270,6 +281,10 @@ class _Rate:
         self._value = [0.0] * self.size
 
     @property
+    def commanded(self) -> list[float]:
+        return self._value
+
+    @property
     def at_rest(self) -> bool:
         return not any(self._value)
 
@@ -325,6 +340,10 @@ class _Choice:
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         self._last = target
         return np.array(target, np.int64)
+
+    @property
+    def commanded(self) -> list[float]:
+        return self._last or []
 
     @property
     def at_rest(self) -> bool:

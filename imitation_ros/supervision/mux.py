@@ -6,14 +6,19 @@ The node `supervisor` is this class plus topics. Times are passed in: `now_ns` o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import TickAction
 from imitation_ros.supervision.authority import Authority, Mode, STREAMS
+from imitation_ros.supervision.corrections import Corrections
+from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.gating import Gating
 from imitation_ros.supervision.guard import Guard, Refused
+from imitation_ros.supervision.handover import Handover
 from imitation_ros.supervision.noise import ActionNoise
+from imitation_ros.supervision.takeover import BUTTON, Takeover
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.types import Action, Array
 import numpy as np
@@ -60,6 +65,9 @@ class Mux:
 
     Attributes:
         authority: who drives.
+        gating: the gate that chooses, if there is one.
+        takeover: how a human asks for control; gates are told.
+        corrections: how long the expert drove.
         noise: added to the expert's actions before they are executed.
         waiting_for: lockstep: the stream whose tick waits for its measured state.
         watches: stream → what is known of it.
@@ -85,6 +93,13 @@ class Mux:
         self.waiting_for: str | None = None
         self.watches = {stream: Watch(stream, contract, self._guard) for stream in STREAMS}
         self.authority = Authority()
+        self.gating: Gating | None = None
+        self.takeover = Takeover(BUTTON, contract)
+        self.corrections = Corrections()
+        self._handover = Handover(contract, self._guard)
+        self._awaited: set[str] = set()  # lockstep: whose word each tick needs
+        self._taken = False  # hands have changed since the last command
+        self._policy_since_ns: int | None = None  # since when the policy is to drive again
         self.noise = ActionNoise(contract, 0.0, 0)
 
     def offer(self, stream: str, tick: TickAction, now_ns: int, ros_ns: int = 0) -> None:
@@ -112,30 +127,39 @@ class Mux:
             for stream, watch in self.watches.items()
         }
 
-    def resume(self, now_ns: int, matched: Collection[str]) -> tuple[bool, str]:
-        """Gives authority to the one live source; returns whether, and the answer for people.
+    def resume(
+        self, now_ns: int, matched: Collection[str], gate: GateConfig | None = None
+    ) -> tuple[bool, str]:
+        """Gives authority to the one live source or to a gate; says whether, and why.
 
         Args:
             now_ns: steady time.
             matched: streams that somebody publishes. In lockstep, where time waits for
                 the supervisor, a source that is there counts as live.
+            gate: who is to choose the source; None: nobody, there must be only one.
         """
         lacking = self._lacking(now_ns)
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
-        had_authority = self.authority.driving
+        had_authority, silent = self.authority.driving, self.resting
         problems = self.problems(now_ns)
         if self._lockstep:
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
-        given, text = self.authority.resume(problems)
+        given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
-            self._start_over()
+            self._start_over(silent)
+            self._start_gate(gate, matched)
         return given, text
 
     def stop(self, reason: str) -> str:
         """Takes authority away; the robot brakes and holds."""
         self._homing = False
         return self.authority.stop(reason)
+
+    def fail(self, fault: str) -> None:
+        """Stops because of a fault, which nothing but another `resume` ends."""
+        self._homing = False
+        self.authority.stop(fault, fault=True)
 
     def home(self, now_ns: int) -> tuple[bool, str]:
         """Starts the slow drive to the contract's home, or says why not."""
@@ -146,7 +170,7 @@ class Mux:
         lacking = self._lacking(now_ns)
         if lacking:
             return False, lacking
-        self._start_over()
+        self._start_over(self.resting)
         self._homing = True
         return True, f'driving home at {self._home_speed:.0%} of the velocity limits'
 
@@ -159,7 +183,7 @@ class Mux:
     def command(self, now_ns: int, ros_ns: int) -> Command:
         """Real time: the command that is due now; empty while stopped and at rest."""
         tick_ns = ros_ns - ros_ns % self._period_ns
-        self.authority.update(self.problems(now_ns))
+        self._settle(self.problems(now_ns), tick_ns, ros_ns)
         if self.resting:
             return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
         return self._next(now_ns, tick_ns)
@@ -167,25 +191,27 @@ class Mux:
     def answer(self, stream: str, now_ns: int) -> Command | None:
         """Lockstep: the command for the newest tick of `stream`, or None if it is not due.
 
-        The same stamp from the same stream again means that the answer got lost: it is given
-        again. While nobody has authority, whoever comes first asks for the tick.
+        It is due when whoever has authority, or all of whom the gate chooses one, have said their
+        word for the tick. The same stamp from the same stream again means that the answer got
+        lost: it is given again. While nobody has authority, whoever comes first asks for the tick.
         """
         tick_ns = self.watches[stream].tick_ns
-        holder = self.authority.holder
-        if tick_ns is None or (holder is not None and holder != stream):
+        if tick_ns is None or not self._whole(stream, tick_ns):
             return None
         last = self._answered
         if last is not None and tick_ns <= last.tick_ns:
             if tick_ns == last.tick_ns and stream == self._asked_by:
                 return last
-            if holder is None and stream != self._asked_by:
+            if tick_ns == last.tick_ns and self.authority.gated and self._asked_by:
+                return None  # the one that completed the tick will ask for it again
+            if self.authority.holder is None and stream != self._asked_by:
                 return None  # late: the other stream asked first
             self._restart = True  # the clock jumped back
-        self.waiting_for = stream if self._restart and not self._measured_at(tick_ns) else None
+        must_measure = self._restart or self.authority.gated
+        self.waiting_for = stream if must_measure and not self._measured_at(tick_ns) else None
         if self.waiting_for is not None:
             return None
-        if holder is not None:
-            self.authority.update({stream: self.watches[stream].fault})
+        self._settle(self._problems_at(tick_ns), tick_ns, tick_ns)
         self._answered, self._asked_by = self._next(now_ns, tick_ns), stream
         return self._answered
 
@@ -198,6 +224,65 @@ class Mux:
         while not self._guard.at_rest and len(commands) * self._dt_s < limit_s:
             commands.append(self._next(0, ros_ns))
         return commands
+
+    def _whole(self, stream: str, tick_ns: int) -> bool:
+        """Lockstep: whether the word of `stream` was the last that the tick waited for."""
+        if not self.authority.gated:
+            return self.authority.holder in (None, stream)
+        self._awaited.add(stream)
+        return all(self.watches[each].tick_ns == tick_ns for each in self._awaited)
+
+    def _problems_at(self, tick_ns: int) -> dict[str, str]:
+        """Lockstep: stream → why it has no action for the tick, '' if it has."""
+        return {
+            stream: watch.fault if watch.tick_ns == tick_ns else 'it said nothing of this tick'
+            for stream, watch in self.watches.items()
+        }
+
+    def _start_gate(self, config: GateConfig | None, matched: Collection[str]) -> None:
+        """A new episode for the gate; what it has learned stays while its settings do."""
+        if config is None:
+            self.gating = None
+        elif self.gating is None or self.gating.config != config:
+            self.gating = Gating(config, self._contract)
+        if self.gating is not None:
+            self.gating.start()
+        self.takeover.press(False)
+        self._awaited, self._asked_by, self._policy_since_ns = set(matched), '', None
+
+    def _settle(self, problems: Mapping[str, str], tick_ns: int, ros_ns: int) -> None:
+        """Who drives the next command."""
+        if self.gating is None or not self.authority.gated:
+            self.authority.update(problems)
+            return
+        policy, teleop = self.watches['policy'], self.watches['teleop']
+        actions = {
+            stream: None if problems[stream] else watch.action
+            for stream, watch in self.watches.items()
+        }
+        takeover = self.takeover.asked(teleop)
+        choice = self.gating.choose(tick_ns, actions, policy.values, takeover)
+        stream, reason = choice.stream, choice.reason
+        if stream != 'policy' or self.authority.drives('policy'):
+            self._policy_since_ns = None
+        elif self._policy_since_ns is None:
+            self._policy_since_ns = ros_ns
+        problem = problems[stream] or self._unready(stream)
+        helped = self.authority.drives('teleop') and not problems['teleop']
+        if stream == 'policy' and problem and not problems['policy'] and helped:
+            stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
+        self._taken |= self.authority.hand_to(stream, problem, reason)
+        self.corrections.update(tick_ns, self.authority.mode, policy.values)
+
+    def _unready(self, stream: str) -> str:
+        """Why a live source that does not drive yet must not begin to, or ''."""
+        watch = self.watches[stream]
+        if self.authority.drives(stream) or watch.action is None:
+            return ''
+        if stream == 'policy' and watch.planned_ns < (self._policy_since_ns or 0):
+            return 'its action is older than the handover'
+        measured = {part: each.vector for part, each in self._measured.items()}
+        return self._handover.refusal(watch.action, measured)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
         authority, source = self.authority, ''
@@ -224,17 +309,22 @@ class Mux:
         if watch.action is None or watch.tick_ns is None:
             raise ValueError('a source without an action has authority')
         target = watch.action
-        if self.authority.mode is Mode.EXPERT:
+        if self._taken or self.authority.mode is Mode.HANDOFF:
+            self._taken = False
+            self.authority.ramp(self._handover.far(target))
+        if self.authority.holder == 'teleop':
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
         return self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
 
-    def _start_over(self) -> None:
-        """Lets the next command start at the measured state, unless the robot is braking.
+    def _start_over(self, silent: bool) -> None:
+        """Lets the first command after a silence start at the measured state.
 
-        In lockstep always: the arm may have been put elsewhere without a tick to brake in.
+        A robot that brakes or is on hold has its commands: they go on from the last one, or a
+        sag below it would become a jump. In lockstep it may have been put elsewhere without a
+        tick to brake in.
         """
-        self._restart = self._restart or self._lockstep or self._guard.at_rest
+        self._restart = self._restart or self._lockstep or silent
 
     def _lacking(self, now_ns: int) -> str:
         """Real time: which measured state is missing or old, or ''."""

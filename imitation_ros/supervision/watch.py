@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
+
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import TickAction
 from imitation_ros.supervision.guard import Guard, Refused
 from imitation_ros.types import Action
+
+RATE_FACTOR = 10
+"""So many times the contract's rate is a flood."""
+FLOOD = 30
+"""Actions that are counted for that; fewer may have waited in a queue."""
 
 
 class Watch:
@@ -23,6 +31,7 @@ class Watch:
         tick_ns: which tick the newest status speaks of; None before the first.
         received_ns: when that came.
         source: name of the node that sent it.
+        values: what its status says beside that.
         fault: why the newest action cannot be executed, '' if it can.
         refused: how many actions were malformed or not finite.
     """
@@ -34,8 +43,11 @@ class Watch:
         self.tick_ns: int | None = None
         self.received_ns = 0
         self.source = ''
+        self.values: Mapping[str, str] = {}
         self.fault = 'nothing heard yet'
         self.refused = 0
+        self._flood_ns = contract.tick_period_ns * FLOOD // RATE_FACTOR
+        self._heard: deque[int] = deque(maxlen=FLOOD)
 
     def take(self, tick: TickAction, now_ns: int, fault: str = '') -> None:
         """Takes the whole action of a tick, or the word that there is none.
@@ -46,7 +58,8 @@ class Watch:
             fault: why it cannot be executed, where the caller knows that already.
         """
         self.tick_ns, self.received_ns = tick.status.tick_ns, now_ns
-        self.source = tick.status.source
+        self._heard.append(now_ns)
+        self.source, self.values = tick.status.source, tick.status.values
         self.action, self.fault = None, fault or self._unfit(tick)
         if self.fault:
             return
@@ -63,12 +76,32 @@ class Watch:
         self.action, self.fault = None, f'refused: {reason}'
         self.refused += 1
 
+    @property
+    def planned_ns(self) -> int:
+        """The tick whose observation the newest action comes from.
+
+        Its own tick, unless a policy that carries out a chunk says 'planned'; 0 before any.
+        """
+        planned = self.values.get('planned', '')
+        return int(planned) if planned.isdecimal() else self.tick_ns or 0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the source's last word was no decision of whoever is at the device."""
+        return self.values.get('lost') == 'true'
+
     def problem(self, now_ns: int, stale_after_ns: int) -> str:
         """Why the source is not live now, or ''."""
         age_ns = now_ns - self.received_ns
         if self.tick_ns is not None and age_ns > stale_after_ns:
             return f'silent for {age_ns / 1e9:.2f} s (at most {stale_after_ns / 1e9:.2f} s)'
-        return self.fault
+        return self.fault or self._flooding()
+
+    def _flooding(self) -> str:
+        span_ns = self._heard[-1] - self._heard[0] if len(self._heard) == FLOOD else None
+        if span_ns is None or span_ns > self._flood_ns:
+            return ''
+        return f'floods: {FLOOD} actions within {span_ns / 1e9:.3f} s'
 
     def _unfit(self, tick: TickAction) -> str:
         found = tick.status.values.get('fingerprint', 'none')

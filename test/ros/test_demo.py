@@ -36,7 +36,9 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
     assert 0 <= summary['bc']['success'] <= 1
     assert summary['bc']['labels'] > 6 * 20
     report = (out / 'report.html').read_text()
-    assert report.count('data:image/png;base64,') == 3
+    assert summary['dagger'].keys() == {'success', 'labels', 'rounds'}
+    assert summary['dagger']['rounds'] == 4
+    assert report.count('data:image/png;base64,') == 4
     assert 'data:image/gif;base64,' in report
     assert len(list((out / 'demonstrations').glob('episode_*/*.mcap'))) == 6
 

@@ -1,0 +1,188 @@
+"""All gates in one table: labels, the expert's attention, switches of control, success."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+import statistics
+import tempfile
+from typing import Any
+
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning.bc import BCConfig
+from imitation_ros.learning.dagger import dagger, DaggerConfig
+from imitation_ros.learning.evaluation import evaluate
+from imitation_ros.learning.rounds import Round
+from imitation_ros.learning.sim_collector import SimCollector
+from imitation_ros.policies.policy import use_one_thread
+from imitation_ros.supervision.gates import GateConfig
+
+from bench.cloning import TEST_BLOCK, TEST_SEED, VALIDATION_SEED
+from bench.harness import at_most
+from bench.rows import Rows, say
+
+TASK, CONTRACT = 'reach', 'panda_reach'
+CONFIG = DaggerConfig(
+    # One architecture for all gates: those that need no ensemble have one too.
+    training=BCConfig(
+        hidden=(128, 128), members=3, epochs=30, batch_size=128, validation_fraction=0.0
+    ),
+    initial_episodes=4,
+    episodes=4,
+    rounds=4,
+    held_out_every=4,
+)
+GATES = {
+    'beta': GateConfig('beta', beta=0.5, beta_schedule='exponential'),
+    'shadow': GateConfig('shadow'),
+    'human': GateConfig('human', discrepancy=0.5),
+    'uncertainty': GateConfig('uncertainty', uncertainty=0.2),
+    'ensemble': GateConfig('ensemble', uncertainty=0.3, discrepancy=0.5),
+    'safe': GateConfig('safe', discrepancy=0.3),
+    'thrifty': GateConfig('thrifty', budget=0.1, discrepancy=0.5),
+}
+WATCHED = ('beta', 'shadow', 'human', 'ensemble')
+"""Gates that need the expert at every tick; the others call for it."""
+SEEDS = range(1, 6)
+VALIDATION_SEEDS = range(51, 53)
+SCENES = 40
+TARGET = 0.95
+SHARE_OF_BETA, SHARE_OF_TICKS = 0.6, 0.3
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs every gate for each training seed; the value is the best gate's share of beta's."""
+    options = _options(argv)
+    use_one_thread()
+    config, scenes, gates = CONFIG, SCENES, list(GATES)
+    seeds = list(VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
+    if options.quick:
+        training = replace(CONFIG.training, epochs=1, hidden=(16,))
+        config = replace(CONFIG, training=training, initial_episodes=2, episodes=2, rounds=1)
+        seeds, scenes, gates = [50], 2, ['beta', 'human', 'thrifty']
+    first = VALIDATION_SEED if options.validation else TEST_SEED + TEST_BLOCK * options.test_block
+    settings = {
+        'dagger': asdict(config), 'gates': {name: asdict(GATES[name]) for name in gates},
+        'scenes': scenes, 'first_scene': first, 'task': TASK, 'contract': CONTRACT,
+        'target': TARGET,
+    }  # fmt: skip
+    name = 'dagger_labels_validation' if options.validation else (
+        f'dagger_labels_block{options.test_block}' if options.test_block else 'dagger_labels'
+    )  # fmt: skip
+    rows = Rows(name, settings, options.quick, options.fresh)
+    runs = [
+        rows.get(
+            f'{gate} {seed}',
+            lambda gate=gate, seed=seed: _run(gate, seed, config, range(first, first + scenes)),
+        )
+        for seed in seeds
+        for gate in gates
+    ]
+    table = [_line(gate, [run for run in runs if run['gate'] == gate]) for gate in gates]
+    for line in table:
+        say(str(line))
+    return _result(table, runs, first)
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
+    parser.add_argument('--quick', action='store_true', help='a small run, for the tests')
+    parser.add_argument('--fresh', action='store_true', help='forget the rows of earlier runs')
+    parser.add_argument('--test-block', type=int, default=0, help='another block of test scenes')
+    parser.add_argument('--validation', action='store_true', help='validation seeds instead')
+    parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
+    return parser.parse_args(argv)
+
+
+def _run(gate: str, seed: int, config: DaggerConfig, scenes: range) -> dict[str, Any]:
+    """One run: what every round cost, and the success of its policy."""
+    contract = load_contract(CONTRACT)
+    collector = SimCollector(TASK, contract)
+    rounds: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix='imitation_ros_') as folder:
+
+        def test(done: Round) -> None:
+            checkpoint = Path(folder, 'run', f'round_{done.driving:03d}', 'checkpoint')
+            success = evaluate(TASK, CONTRACT, checkpoint, scenes, workers=1).success
+            rounds.append(
+                {
+                    'labels': done.labels, 'ticks': done.ticks, 'switches': done.switches,
+                    'expert_ticks': done.expert_ticks, 'success': success,
+                    'accepted': done.accepted,
+                }
+            )  # fmt: skip
+
+        dagger(collector, replace(config, gate=GATES[gate]), Path(folder, 'run'), seed, test)
+    collector.env.close()
+    row = {'gate': gate, 'seed': seed, **_until_target(gate, rounds, 1.0 / contract.rate_hz)}
+    say(f'{row}')
+    return {**row, 'rounds': rounds}
+
+
+def _until_target(gate: str, rounds: Sequence[dict[str, Any]], tick_s: float) -> dict[str, Any]:
+    """What it cost to come to the target, and stay there in the next evaluation.
+
+    To the end of the run, where it never did.
+    """
+    good = [each['success'] >= TARGET for each in rounds]
+    pairs = [k for k in range(len(good) - 1) if good[k] and good[k + 1]]
+    reached = pairs[0] if pairs else len(rounds) - 1
+    spent = rounds[1 : reached + 1]
+    ticks, expert_ticks = (sum(each[key] for each in spent) for key in ('ticks', 'expert_ticks'))
+    return {
+        'reached': bool(pairs),
+        'rounds_needed': reached,
+        'initial_labels': rounds[0]['labels'],
+        'extra_labels': sum(each['labels'] for each in spent),
+        'attention_s': round((ticks if gate in WATCHED else expert_ticks) * tick_s, 2),
+        'expert_share': expert_ticks / ticks if ticks else 0.0,
+        'switches': sum(each['switches'] for each in spent),
+        'success': rounds[reached]['success'],
+        'final_success': rounds[-1]['success'],
+    }
+
+
+def _line(gate: str, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the training seeds."""
+    keys = (
+        'initial_labels', 'extra_labels', 'attention_s', 'expert_share', 'switches', 'success',
+        'final_success',
+    )  # fmt: skip
+    means = {key: round(statistics.mean(run[key] for run in runs), 3) for key in keys}
+    return {'gate': gate, 'reached': f'{sum(run["reached"] for run in runs)}/{len(runs)}', **means}
+
+
+def _result(
+    table: Sequence[dict[str, Any]], runs: Sequence[dict[str, Any]], first: int
+) -> dict[str, Any]:
+    """The best gate: the fewest extra labels of those that always reach the target."""
+    (beta,) = (line for line in table if line['gate'] == 'beta')
+    everywhere = {
+        line['gate'] for line in table
+        if all(run['reached'] for run in runs if run['gate'] == line['gate'])
+    }  # fmt: skip
+    able = [
+        line for line in table
+        if line['gate'] in everywhere - {'beta'} and line['expert_share'] <= SHARE_OF_TICKS
+    ]  # fmt: skip
+    best = min(able, key=lambda line: line['extra_labels'], default=None)
+    value = best['extra_labels'] / max(1.0, beta['extra_labels']) if best else float('inf')
+    share = best['expert_share'] if best else 1.0
+    return {
+        'bench': 'dagger_labels',
+        'value': round(value, 4),
+        'pass': {
+            f"best gate's extra labels, of beta's, to {TARGET:.0%} success": at_most(
+                round(value, 4), SHARE_OF_BETA
+            ),
+            'share of ticks that the expert drives with it': at_most(share, SHARE_OF_TICKS),
+        },
+        'best': best and best['gate'],
+        'beta_reached': 'beta' in everywhere,
+        'task': f'{TASK} through {CONTRACT}',
+        'table': list(table),
+        'first_scene': first,
+        'rows': list(runs),
+    }

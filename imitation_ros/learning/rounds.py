@@ -1,0 +1,259 @@
+"""The rounds of a DAgger run on disk, each whole or not there.
+
+    run.json            settings
+    round_000/          the demonstrations, and the policy cloned from them
+        round.json      what happened: labels, success, which policy drives from now on
+        frames/         one safetensors file an episode: the labelled frames
+        episodes/       what the collector recorded, if it records
+        checkpoint/     the policy trained on the frames of all rounds so far
+    round_001/ …
+
+A round is made as `round_001.partial` and renamed when it is whole, so that a run that was killed
+goes on after the last whole round. A partial round whose episodes are all there, which may have
+cost a human's time, keeps them; any other is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+import json
+import os
+from pathlib import Path
+import shutil
+from typing import Any
+
+from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.policies.checkpoint import replace_file
+from imitation_ros.types import Array, Episode
+from safetensors import safe_open, SafetensorError
+from safetensors.numpy import save
+
+RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
+FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
+
+
+@dataclass(frozen=True)
+class Round:
+    """What happened in one round.
+
+    Attributes:
+        number: from 0, the demonstrations.
+        labels: frames that the expert annotated in this round.
+        label_total: of all rounds so far.
+        episodes: rolled out.
+        successes: of them.
+        ticks: of them.
+        expert_ticks: that the expert drove.
+        switches: of control.
+        left_out: reason → ticks that gave no labelled frame because of it.
+        driving_loss: held-out loss of the policy that drove the round; None if none drove.
+        new_loss: held-out loss of the policy trained after it; None if nothing is held out.
+        driving_success: of the policy that drove, in trials; None where there are none.
+        new_success: of the new policy, in trials.
+        accepted: whether the new policy drives from now on.
+        reason: why, or why not.
+        driving: the round whose checkpoint drives from now on.
+        seconds: of wall time that the round took.
+    """
+
+    number: int
+    labels: int
+    label_total: int
+    episodes: int
+    successes: int
+    ticks: int
+    expert_ticks: int
+    switches: int
+    driving_loss: float | None
+    new_loss: float | None
+    driving_success: float | None
+    new_success: float | None
+    accepted: bool
+    reason: str
+    driving: int
+    seconds: float
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def success(self) -> float:
+        """Share of the round's episodes that succeeded, whoever drove."""
+        return self.successes / max(1, self.episodes)
+
+    @property
+    def intervention_rate(self) -> float:
+        """Share of the round's ticks that the expert drove."""
+        return self.expert_ticks / max(1, self.ticks)
+
+
+class Rounds:
+    """The folder of one run."""
+
+    def __init__(self, folder: Path | str, settings: Mapping[str, Any]) -> None:
+        """Opens the folder, or makes it.
+
+        Args:
+            folder: of the run alone.
+            settings: what the rounds depend on, as plain data; a run is only gone on with if
+                they are the same.
+
+        Raises:
+            ImitationError: the folder holds another run or something else, or is not writable.
+        """
+        self.folder = Path(folder).resolve()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_settings(json.loads(json.dumps(settings)))
+        except OSError as error:
+            raise ImitationError(f'{self.folder}: {error.strerror}') from None
+        for partial in self.folder.glob(f'round_*{PARTIAL}'):
+            if partial != self._partial(len(self.done)) or not (partial / COLLECTED).exists():
+                shutil.rmtree(partial)
+
+    def _check_settings(self, settings: Mapping[str, Any]) -> None:
+        path = self.folder / RUN
+        if path.exists():
+            kept = read_json(path)
+            differing = sorted(
+                key for key in kept.keys() | settings.keys() if kept.get(key) != settings.get(key)
+            )
+            if differing:
+                raise ImitationError(
+                    f'{path}: a run with other settings ({", ".join(differing)}); '
+                    'valid: the same settings, or another folder'
+                )
+        elif others := sorted(path.name for path in self.folder.iterdir()):
+            raise ImitationError(
+                f'{self.folder}: holds {others[0]!r} and is no DAgger run; valid: a new folder'
+            )
+        else:
+            write_json(path, settings)
+
+    @property
+    def done(self) -> list[Round]:
+        """All whole rounds, in order.
+
+        Raises:
+            ImitationError: one is missing between others, or cannot be read.
+        """
+        folders = sorted(path for path in self.folder.glob('round_*') if path.suffix != PARTIAL)
+        rounds = []
+        for number, folder in enumerate(folders):
+            if folder != self.round_folder(number):
+                raise ImitationError(f'{self.round_folder(number)}: missing, {folder.name} is not')
+            rounds.append(_round(folder / ROUND))
+        return rounds
+
+    def round_folder(self, number: int) -> Path:
+        """Of a whole round."""
+        return self.folder / f'round_{number:03d}'
+
+    def checkpoint(self, number: int) -> Path:
+        """The policy trained after a whole round."""
+        return self.round_folder(number) / CHECKPOINT
+
+    def episodes(self, number: int) -> list[Episode]:
+        """The labelled frames of a whole round."""
+        return load_episodes(self.round_folder(number) / FRAMES)
+
+    def partial(self, number: int) -> Path:
+        """Where the next round is made; what lies there beside `COLLECTED` may be gone on with."""
+        folder = self._partial(number)
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def commit(self, done: Round) -> None:
+        """Makes the partial round whole.
+
+        Raises:
+            ImitationError: the disk refused.
+        """
+        partial = self._partial(done.number)
+        try:
+            write_json(partial / ROUND, asdict(done))
+            (partial / COLLECTED).unlink(missing_ok=True)
+            partial.rename(self.round_folder(done.number))
+            descriptor = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise ImitationError(f'{partial}: not committed: {error.strerror}') from None
+
+    def _partial(self, number: int) -> Path:
+        return self.folder / f'round_{number:03d}{PARTIAL}'
+
+
+def save_episodes(folder: Path, episodes: Sequence[Episode]) -> None:
+    """Writes episodes' arrays into a folder, one file each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, episode in enumerate(episodes):
+        arrays = {'tick_ns': episode.tick_ns, 'segment': episode.segment}
+        arrays |= {f'observations/{name}': each for name, each in episode.observations.items()}
+        arrays |= {f'actions/{name}': each for name, each in episode.actions.items()}
+        document = {
+            'outcome': episode.outcome,
+            'left_out': dict(episode.left_out),
+            'metadata': dict(episode.metadata),
+        }
+        contiguous = {name: array.copy(order='C') for name, array in arrays.items()}
+        content = save(contiguous, {'document': json.dumps(document)})
+        replace_file(folder / f'{index:04d}.safetensors', content)
+
+
+def load_episodes(folder: Path) -> list[Episode]:
+    """Reads what `save_episodes` wrote.
+
+    Raises:
+        EpisodeError: a file is damaged.
+    """
+    return [_load_episode(path) for path in sorted(folder.glob('*.safetensors'))]
+
+
+def _load_episode(path: Path) -> Episode:
+    groups: dict[str, dict[str, Array]] = {'observations': {}, 'actions': {}}
+    try:
+        with safe_open(path, 'np') as file:
+            document = json.loads(file.metadata()['document'])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        for name in arrays:
+            group, separator, key = name.partition('/')
+            if separator:
+                groups[group][key] = arrays[name]
+        return Episode(
+            arrays['tick_ns'],
+            groups['observations'],
+            groups['actions'],
+            arrays['segment'],
+            **document,
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise EpisodeError(f'{path}: {type(error).__name__}: {error}') from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ImitationError: there is none.
+    """
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ImitationError(f'{path}: {error}; valid: a file that a DAgger run wrote') from None
+    if not isinstance(document, dict):
+        raise ImitationError(f'{path}: {type(document).__name__}; valid: a JSON object')
+    return document
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """So that a kill leaves the old content or the new."""
+    replace_file(path, (json.dumps(document, indent=1) + '\n').encode())
+
+
+def _round(path: Path) -> Round:
+    try:
+        return Round(**read_json(path))
+    except TypeError as error:
+        raise ImitationError(f'{path}: {error}; valid: a file that a DAgger run wrote') from None

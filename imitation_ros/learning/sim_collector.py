@@ -1,0 +1,132 @@
+"""DAgger's roll-outs in process, on the simulated arm with the scripted expert.
+
+The gates are asked as the supervisor asks them over topics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+from imitation_ros.frames.actions import action_distance
+from imitation_ros.frames.contract import Contract
+from imitation_ros.learning.dagger import Collected, gapless
+from imitation_ros.policies.checkpoint import load_checkpoint
+from imitation_ros.policies.policy import Policy
+from imitation_ros.sim.env import ArmEnv
+from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.rollout import roll_out, Rollout
+from imitation_ros.supervision.gates import Gate, GateConfig, make_gate, POLICY, TELEOP, View
+from imitation_ros.types import Action, Array, Episode, Frame, Spec
+import numpy as np
+
+Expert = Callable[[Frame], Action]
+
+
+class SimCollector:
+    """Implements `dagger.Collector`.
+
+    Attributes:
+        contract: of the policies.
+        env: where they drive.
+    """
+
+    def __init__(self, task: str, contract: Contract) -> None:
+        """Builds the simulation.
+
+        Raises:
+            TaskError: an unknown task, or a contract that simulation or expert cannot serve.
+        """
+        self.contract = contract
+        self.env = ArmEnv(task, contract)
+        self._expert: Expert = make_expert(task, contract)
+
+    def collect(
+        self, checkpoint: Path | None, gate: GateConfig, seeds: Sequence[int], out: Path
+    ) -> list[Collected]:
+        """Rolls out one episode for each seed; records nothing."""
+        if checkpoint is None:
+            return [self._demonstrate(seed) for seed in seeds]
+        policy = load_checkpoint(checkpoint, self.contract)
+        chooser = make_gate(gate, self.contract.action_specs)
+        human = SimulatedHuman(gate, self.contract.action_specs) if gate.gate == 'human' else None
+        collected = []
+        for episode, seed in enumerate(seeds):
+            policy.reset()
+            chooser.start(episode)
+            hands = Hands(policy, self._expert, chooser, human)
+            collected.append(hands.collected(roll_out(self.env, hands.act, seed), self.contract))
+        return collected
+
+    def _demonstrate(self, seed: int) -> Collected:
+        rollout = roll_out(self.env, self._expert, seed)
+        ticks = rollout.ticks
+        return Collected(rollout.to_episode(), seed, rollout.success, ticks, ticks, ticks, 0)
+
+
+class SimulatedHuman:
+    """Watches the policy as a person does: takes over where it errs, gives back when it agrees.
+
+    Over the gate's `discrepancy`, and below `release` times it.
+    """
+
+    def __init__(self, gate: GateConfig, specs: dict[str, Spec]) -> None:
+        self._gate, self._specs = gate, specs
+
+    def wants_control(self, policy: Action, own: Action, driving: str) -> bool:
+        """Whether it drives the next tick."""
+        limit = self._gate.discrepancy * (self._gate.release if driving == TELEOP else 1.0)
+        return action_distance(policy, own, self._specs) > limit
+
+
+class Hands:
+    """One episode with two who may drive, and a gate between them."""
+
+    def __init__(
+        self, policy: Policy, expert: Expert, gate: Gate, human: SimulatedHuman | None = None
+    ) -> None:
+        self._policy, self._expert, self._gate, self._human = policy, expert, gate, human
+        self._drove: list[str] = []
+        self._labels: list[Action] = []
+
+    def act(self, frame: Frame) -> Action:
+        """The action of whom the gate chooses."""
+        action, right = self._policy.act(frame), self._expert(frame)
+        driving = self._drove[-1] if self._drove else ''
+        takeover = self._human is not None and self._human.wants_control(action, right, driving)
+        signals = self._policy.signals
+        view = View(
+            frame.tick_ns, driving, action, right,
+            signals.get('uncertainty'), signals.get('risk'), takeover,
+        )  # fmt: skip
+        self._drove.append(self._gate.choose(view).stream)
+        self._labels.append(right)
+        return action if self._drove[-1] == POLICY else right
+
+    def collected(self, rollout: Rollout, contract: Contract) -> Collected:
+        """What came of it, with the frames that the expert was asked about."""
+        expert = np.array([stream == TELEOP for stream in self._drove])
+        asked = np.ones_like(expert) if self._gate.labels_every_tick else expert
+        labels = {
+            part: np.array([each[part] for each in self._labels]) for part in rollout.actions
+        }
+        ticks = rollout.tick_ns[asked]
+        segment = gapless(ticks.tolist(), contract.tick_period_ns)
+        episode = Episode(
+            ticks,
+            _masked(rollout.observations, asked),
+            _masked(labels, asked),
+            np.array(segment, np.int32),
+            outcome='success' if rollout.success else 'failure',
+            metadata={'seed': rollout.seed},
+        )
+        switches = sum(before != after for before, after in pairwise(self._drove))
+        return Collected(
+            episode, rollout.seed, rollout.success, rollout.ticks,
+            int(expert.sum()), int(asked.sum()), switches,
+        )  # fmt: skip
+
+
+def _masked(arrays: Mapping[str, Array], mask: Array) -> dict[str, Array]:
+    return {name: array[mask] for name, array in arrays.items()}

@@ -1,0 +1,48 @@
+"""Corrections: whether what the expert showed was long enough to teach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imitation_ros.supervision.authority import Mode
+
+
+class Corrections:
+    """Counts the ticks that the expert drives in a row.
+
+    Attributes:
+        notice: what to tell the operator of the last correction; '' if it was long enough, or if
+            the policy does not say how much it learns from.
+    """
+
+    def __init__(self) -> None:
+        self.notice = ''
+        self._ticks: set[int] = set()
+
+    def update(self, tick_ns: int, mode: Mode, policy: Mapping[str, str]) -> None:
+        """Takes the mode of a tick.
+
+        Args:
+            tick_ns: the tick.
+            mode: of the supervisor.
+            policy: its status values, of which 'history' and 'chunk' count.
+        """
+        if mode is Mode.EXPERT:
+            self._ticks.add(tick_ns)
+        elif self._ticks:
+            self.notice = _too_short(len(self._ticks), policy)
+            self._ticks.clear()
+
+
+def _too_short(ticks: int, policy: Mapping[str, str]) -> str:
+    lengths = [policy.get(name, '') for name in ('history', 'chunk')]
+    if not all(length.isdecimal() for length in lengths):
+        return ''
+    history, chunk = map(int, lengths)
+    needed = history + chunk - 1  # frames of one training window
+    if ticks >= needed:
+        return ''
+    return (
+        f'the correction was too short to teach: {ticks} ticks; the policy looks at {history} and '
+        f'predicts {chunk}, so it takes {needed}'
+    )

@@ -1,0 +1,83 @@
+"""Takeover: how a human says 'I drive now', and gives control back.
+
+Whoever took over and falls silent keeps it, and the robot holds: control goes back by saying so,
+never by a lost connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from imitation_ros.errors import ImitationError, one_of
+from imitation_ros.frames.contract import Contract
+from imitation_ros.supervision.watch import Watch
+from imitation_ros.types import Action, Array
+import numpy as np
+
+BUTTON, ENGAGED, MOVING = 'button', 'engaged', 'moving'
+TAKEOVERS = (BUTTON, ENGAGED, MOVING)
+
+
+class Takeover:
+    """Follows one human.
+
+    Args:
+        how: 'button': `press` says it; 'engaged': as long as the device is engaged (a dead-man
+            button, a lease); 'moving': as long as the device is moved, and `idle_s` longer.
+        contract: tells which parts of an action rest at zero, and the ranges.
+        threshold: motion that counts, as a fraction of half the range of an element.
+        idle_s: of 'moving'.
+    """
+
+    def __init__(
+        self, how: str, contract: Contract, threshold: float = 0.05, idle_s: float = 1.0
+    ) -> None:
+        if how not in TAKEOVERS:
+            raise ImitationError(f'takeover: {how!r}; {one_of(how, TAKEOVERS)}')
+        self._how, self._threshold, self._idle_ns = how, threshold, round(idle_s * 1e9)
+        self._resting = {  # where a device that is let go comes to rest, if that is always there
+            name: np.zeros(part.size)
+            for name, part in contract.actions.items()
+            if not part.absolute and not part.discrete
+        }
+        self._scales = {
+            name: (np.array(part.high) - np.array(part.low)) / 2
+            for name, part in contract.actions.items()
+            if not part.discrete
+        }
+        self.press(False)
+
+    def press(self, on: bool) -> None:
+        """The human takes over, or gives back, by a button."""
+        self._on = on
+        self._reference: Action | None = None
+        self._heard_ns = self._moved_ns = 0
+
+    def asked(self, watch: Watch) -> bool:
+        """Whether a human asks for control now, given what their device said last."""
+        if self._how == ENGAGED and watch.tick_ns is not None:
+            self._on = watch.values.get('engaged') == 'true' or (self._on and watch.lost)
+        elif self._how == MOVING and watch.received_ns != self._heard_ns:
+            self._heard_ns = watch.received_ns
+            self._follow(watch)
+        return self._on
+
+    def _follow(self, watch: Watch) -> None:
+        if watch.action is None:
+            self._on = self._on and watch.lost
+            self._reference = None
+            return
+        if self._reference is None:  # the first word shows where the device rests
+            self._reference = {**watch.action, **self._resting}
+        if self._distance(watch.action, self._reference) > self._threshold:
+            self._on, self._moved_ns = True, watch.received_ns
+            self._reference = {**watch.action, **self._resting}
+        elif watch.received_ns - self._moved_ns > self._idle_ns:
+            self._on = False
+
+    def _distance(self, action: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
+        """Of the element that moved most; another class counts as 1."""
+        return max(
+            float(np.abs((action[name] - value) / self._scales.get(name, 1)).max())
+            for name, value in reference.items()
+        )

@@ -1,0 +1,145 @@
+"""The mux with a gate: both sources there, one of them drives."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import Status, TickAction
+from imitation_ros.supervision.authority import Mode
+from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.guard import Guard
+from imitation_ros.supervision.mux import Mux
+import numpy as np
+import pytest
+
+REACH = load_contract('panda_reach')
+TICK = REACH.tick_period_ns
+BOTH = ('policy', 'teleop')
+BETA = GateConfig('beta', beta=0.5, beta_per_tick=True)
+WISHES = {'policy': (0.1, 0.0, 0.0), 'teleop': (0.0, 0.1, 0.0)}
+
+
+def word(stream, tick, arm=None, reason='', **values) -> TickAction:
+    vector = dict(zip('xyz', WISHES[stream] if arm is None else arm))
+    message = SimpleNamespace(twist=SimpleNamespace(linear=SimpleNamespace(**vector)))
+    messages = {} if reason else {'arm': message}
+    said = {'fingerprint': REACH.fingerprint, 'engaged': 'true', **values}
+    return TickAction(Status(tick * TICK, f'{stream}_node', len(messages), reason, said), messages)
+
+
+def lockstep(config=BETA, matched=BOTH) -> Mux:
+    mux = Mux(REACH, lockstep=True)
+    assert mux.resume(0, matched, config) == (True, 'the gate has authority')
+    return mux
+
+
+def say(mux, stream, tick, **changes):
+    mux.offer(stream, word(stream, tick, **changes), 0)
+    return mux.answer(stream, 0)
+
+
+def both(mux, tick, first='policy', **changes):
+    second = 'teleop' if first == 'policy' else 'policy'
+    assert say(mux, first, tick, **changes.get(first, {})) is None
+    return say(mux, second, tick, **changes.get(second, {}))
+
+
+@pytest.mark.parametrize('first', BOTH)
+def test_a_tick_is_answered_when_both_have_spoken_whoever_is_first(first):
+    mux = lockstep()
+    commands = [both(mux, tick, first) for tick in range(1, 41)]
+    assert {command.mode for command in commands} == {Mode.POLICY, Mode.EXPERT}
+    guard = Guard(REACH)
+    guard.reset({})
+    for command in commands:
+        stream = 'policy' if command.mode is Mode.POLICY else 'teleop'
+        assert command.source == f'{stream}_node'
+        expected = guard.advance({'arm': np.array(WISHES[stream])}, 0.05, 0.05)
+        np.testing.assert_array_equal(command.action['arm'], expected['arm'])
+
+
+def test_the_same_seed_round_and_episode_choose_the_same():
+    def modes(config):
+        mux = lockstep(config)
+        return [both(mux, tick).mode for tick in range(1, 41)]
+
+    assert modes(BETA) == modes(BETA)
+    assert modes(BETA) != modes(GateConfig('beta', beta=0.5, beta_per_tick=True, seed=1))
+
+
+def test_each_resume_is_a_new_episode_for_the_gate():
+    mux = lockstep(GateConfig('beta', beta=0.5))
+    modes = []
+    for episode in range(20):
+        modes.append({both(mux, 10 * episode + tick).mode for tick in range(1, 4)})
+        mux.stop('test')
+        mux.resume(0, BOTH, mux.gating.config)
+    assert all(len(each) == 1 for each in modes)
+    assert len(set.union(*modes)) == 2
+
+
+def test_a_tick_that_comes_again_gets_the_same_answer_and_the_gate_is_not_asked_again():
+    mux = lockstep()
+    first = both(mux, 1)
+    again = [say(mux, stream, 1) for stream in BOTH]
+    assert again == [None, first]
+    assert again[1] is first
+
+
+def test_where_only_one_is_published_it_alone_is_waited_for():
+    mux = lockstep(GateConfig('shadow'), matched=['policy'])
+    assert say(mux, 'policy', 1).mode is Mode.POLICY
+    assert say(mux, 'teleop', 1) is None, 'from now on it takes part'
+    assert say(mux, 'policy', 2) is None
+    assert say(mux, 'teleop', 2).mode is Mode.POLICY
+
+
+def test_the_robot_holds_where_the_chosen_one_has_no_action():
+    mux = lockstep(GateConfig('shadow'))
+    assert both(mux, 1).mode is Mode.POLICY
+    held = both(mux, 2, policy={'reason': 'goal/pose: no message yet'})
+    assert (held.mode, held.reason) == (Mode.HOLD, 'policy: goal/pose: no message yet')
+    np.testing.assert_array_equal(held.action['arm'], np.zeros(3))
+    assert both(mux, 3).mode is Mode.POLICY
+
+
+def test_the_policy_asks_for_help_by_what_it_says_of_itself():
+    mux = lockstep(GateConfig('uncertainty', uncertainty=1.0, release=0.5))
+
+    def mode(tick, uncertainty):
+        return both(mux, tick, policy={'uncertainty': uncertainty}).mode.value
+
+    said = ['0.1', '1.1', '0.7', '0.4', 'nan', 'much']
+    modes = [mode(tick, text) for tick, text in enumerate(said, 1)]
+    assert modes == ['policy', 'expert', 'expert', 'policy', 'expert', 'expert']
+
+
+def test_after_stop_the_answer_does_not_wait_for_both():
+    mux = lockstep()
+    both(mux, 1)
+    mux.stop('test')
+    assert say(mux, 'teleop', 2).mode is Mode.STOPPED
+
+
+def test_resume_with_two_sources_and_no_gate_says_that_a_gate_would_do():
+    given, text = Mux(REACH, lockstep=True).resume(0, BOTH)
+    assert not given
+    assert text == 'policy and teleop are live; leave one of them running, or set a gate'
+
+
+def test_a_correction_that_is_too_short_to_teach_is_told():
+    mux = lockstep(GateConfig('human'))
+    says = {'history': '2', 'chunk': '3'}
+
+    def correct(start, ticks):
+        mux.takeover.press(True)
+        for tick in range(start, start + ticks):
+            assert both(mux, tick, policy=says).mode is Mode.EXPERT
+        mux.takeover.press(False)
+        assert both(mux, start + ticks, policy=says).mode is Mode.POLICY
+        return mux.corrections.notice
+
+    assert 'too short to teach: 3 ticks' in correct(1, 3)
+    assert 'looks at 2 and predicts 3, so it takes 4' in correct(10, 3)
+    assert correct(20, 4) == ''

@@ -1,0 +1,61 @@
+"""The DAgger measurements run; what they come to is no business of tests."""
+
+from __future__ import annotations
+
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.sim.env import ArmEnv
+import numpy as np
+import pytest
+
+from bench import dagger_labels, dagger_vs_bc
+from bench.disturbances import Disturbance, PUSHED_TICKS
+
+
+@pytest.mark.parametrize('bench', [dagger_labels, dagger_vs_bc])
+def test_a_quick_run_gives_a_table(bench):
+    result = bench.main(['--quick'])
+    assert set(result) >= {'bench', 'value', 'pass', 'rows', 'table', 'first_scene'}
+    assert result['table']
+    assert all(set(condition) == {'value', 'limit', 'ok'} for condition in result['pass'].values())
+
+
+def test_the_target_must_be_met_in_two_evaluations_running():
+    rounds = [
+        {'labels': 10, 'ticks': 10, 'expert_ticks': 10 * (k == 0), 'switches': 1, 'success': s}
+        for k, s in enumerate([0.2, 0.96, 0.9, 0.97, 1.0])
+    ]
+    row = dagger_labels._until_target('human', rounds, 0.05)
+    assert (row['reached'], row['rounds_needed'], row['extra_labels']) == (True, 3, 30)
+    assert (row['initial_labels'], row['expert_share'], row['switches']) == (10, 0.0, 3)
+    assert row['attention_s'] == pytest.approx(1.5)  # 30 ticks of watching
+    assert dagger_labels._until_target('safe', rounds, 0.05)['attention_s'] == 0.0
+    assert not dagger_labels._until_target('human', rounds[:3], 0.05)['reached']
+
+
+def test_the_sign_flip_test_is_exact():
+    assert dagger_vs_bc.sign_flip_p([0.1] * 8) == 2 / 2**8
+    assert dagger_vs_bc.sign_flip_p([0.1, -0.1]) == 1.0
+    assert dagger_vs_bc.sign_flip_p([3.0, 1.0, 1.0]) == 2 / 8
+    assert dagger_vs_bc.sign_flip_p([0.0, 0.0]) == 1.0
+
+
+def test_a_disturbance_pushes_once_moves_the_cube_once_and_repeats():
+    env = ArmEnv('pick_place', load_contract('panda_twist'))
+    calm = {'arm': np.zeros(3), 'gripper': np.array([0])}
+    histories = []
+    for _ in range(2):
+        env.reset(seed=3)
+        disturbance, pushed, cubes = Disturbance(env, 'arm', 3), [], []
+        for _ in range(60):
+            action = disturbance.applied(calm)
+            pushed.append(bool(np.any(action['arm'])))
+            env.step(action)
+            cubes.append(env.simulator.cube.copy())
+        histories.append((pushed, np.array(cubes)))
+    env.close()
+    (pushed, cubes), (again, cubes_again) = histories
+    assert pushed == again
+    assert np.array_equal(cubes, cubes_again)
+    assert sum(pushed) == PUSHED_TICKS
+    assert sum(np.diff(np.flatnonzero(pushed)) != 1) == 0
+    assert np.linalg.norm((cubes[-1] - cubes[0])[:2]) == pytest.approx(0.05, abs=1e-3)

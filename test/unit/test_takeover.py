@@ -1,0 +1,307 @@
+"""Changes of hands in real time: who asks for control, who may have it, and how it moves."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, rule, RuleBasedStateMachine
+from imitation_ros.errors import ImitationError
+from imitation_ros.supervision.authority import Mode
+from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.mux import Mux
+from imitation_ros.supervision.takeover import Takeover
+import numpy as np
+import pytest
+from test_authority_mux import contract, S, TICK, tick_action
+
+STEP = S // 100
+LIMIT = 0.3
+HUMAN = GateConfig('human')
+PLAIN = contract()
+
+
+def near() -> dict:
+    document = contract().to_document()
+    document['actions']['arm']['max_handover_error'] = LIMIT
+    return document['actions']
+
+
+class Hands:
+    """A mux whose two sources send each tick what is in `wishes`; None: silence."""
+
+    def __init__(self, gate=HUMAN, how='button', **settings):
+        checked = contract(actions=near())
+        self.mux = Mux(checked)
+        self.mux.takeover = Takeover(how, checked, **settings)
+        self.gate, self.now_ns = gate, 100 * S
+        self.at = np.array([0.2, -0.2])
+        self.wishes = {'policy': {'arm': self.at}, 'teleop': {'arm': self.at}}
+        self.sent = []
+
+    def run(self, duration_s=0.1):
+        for _ in range(round(duration_s * 100)):
+            self.step()
+        return self.sent[-1]
+
+    def step(self):
+        self.mux.measure('arm', self.at, self.now_ns, self.now_ns)
+        if self.now_ns % TICK == 0:
+            for stream, wish in self.wishes.items():
+                if wish is not None:
+                    tick = tick_action(self.now_ns, **wish)
+                    self.mux.offer(stream, tick, self.now_ns, self.now_ns)
+        command = self.mux.command(self.now_ns, self.now_ns)
+        self.at = command.action.get('arm', self.at)
+        self.sent.append(command)
+        self.now_ns += STEP
+
+    def resume(self):
+        given = self.mux.resume(self.now_ns, [], self.gate)
+        self.run()
+        return given
+
+
+def started(**options) -> Hands:
+    hands = Hands(**options)
+    hands.run()
+    assert hands.resume() == (True, 'the gate has authority')
+    return hands
+
+
+def modes_since(hands, index):
+    """The modes that followed one another."""
+    modes = [command.mode.value for command in hands.sent[index:]]
+    return [mode for before, mode in zip([None, *modes], modes) if mode != before]
+
+
+def test_a_button_takes_over_within_one_command_and_gives_back():
+    hands = started()
+    assert hands.sent[-1].mode is Mode.POLICY
+    hands.mux.takeover.press(True)
+    hands.step()
+    assert (hands.sent[-1].mode, hands.sent[-1].reason) == (
+        Mode.EXPERT,
+        'the human has taken over',
+    )
+    hands.mux.takeover.press(False)
+    assert hands.run().mode is Mode.POLICY
+
+
+def test_an_engaged_device_takes_over_and_gives_back_when_it_is_let_go():
+    away = {'engaged': 'false', 'reason': 'dead-man button is up'}
+    hands = Hands(how='engaged')
+    hands.wishes['teleop'] = away
+    hands.run()
+    hands.resume()
+    assert hands.sent[-1].mode is Mode.POLICY
+    hands.wishes['teleop'] = {'arm': hands.at}
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = away
+    assert hands.run().mode is Mode.POLICY
+
+
+@pytest.mark.parametrize(
+    'gone', [None, {'engaged': 'false', 'reason': 'nothing on joy', 'lost': 'true'}]
+)
+def test_a_device_that_is_lost_in_the_middle_leads_to_hold_and_not_to_the_policy(gone):
+    hands = started(how='engaged')
+    assert hands.sent[-1].mode is Mode.EXPERT
+    hands.wishes['teleop'] = gone
+    held = hands.run(0.15)
+    assert held.mode is Mode.HOLD
+    assert 'silent' in held.reason or 'nothing on joy' in held.reason
+    assert hands.run(2.0).mode is Mode.HOLD
+    hands.wishes['teleop'] = {'arm': hands.at}
+    assert hands.run().mode is Mode.EXPERT
+
+
+def test_moving_the_device_takes_over_and_leaving_it_gives_back():
+    hands = started(how='moving', idle_s=0.5)
+    assert hands.run(1.0).mode is Mode.POLICY
+    for index in range(1, 11):
+        hands.wishes['teleop'] = {'arm': np.array([0.2, -0.2]) + 0.015 * index}
+        hands.run(0.05)
+    assert hands.sent[-1].mode is Mode.EXPERT
+    assert hands.run(0.3).mode is Mode.EXPERT
+    assert hands.run(0.6).mode is Mode.POLICY
+
+
+def test_trembling_is_no_motion():
+    hands = started(how='moving')
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        hands.wishes['teleop'] = {'arm': np.array([0.2, -0.2]) + rng.normal(0.0, 0.01, 2)}
+        assert hands.run(0.05).mode is Mode.POLICY
+
+
+def test_a_device_nearby_is_ramped_to_in_handoff_and_then_it_drives():
+    hands = started()
+    hands.wishes['teleop'] = {'arm': hands.at + 0.25}
+    hands.run()
+    index = len(hands.sent)
+    hands.mux.takeover.press(True)
+    hands.run(1.0)
+    assert modes_since(hands, index) == ['handoff', 'expert']
+    first = next(c for c in hands.sent[index:] if c.mode is Mode.EXPERT)
+    assert np.abs(first.action['arm'] - hands.wishes['teleop']['arm']).max() <= 0.05 + 1e-9
+    np.testing.assert_allclose(hands.at, hands.wishes['teleop']['arm'], atol=1e-6)
+
+
+def test_a_device_far_away_is_refused_with_the_distance_until_it_is_brought_near():
+    hands = started()
+    hands.wishes['teleop'] = {'arm': hands.at + 0.4}
+    hands.run()
+    hands.mux.takeover.press(True)
+    held = hands.run(0.5)
+    assert held.mode is Mode.HOLD
+    assert 'teleop: arm: 0.4 away from where the robot is (max_handover_error 0.3)' in held.reason
+    hands.wishes['teleop'] = {'arm': hands.at + 0.02}
+    assert hands.run(0.2).mode is Mode.EXPERT
+
+
+def test_the_policy_drives_again_only_by_an_action_from_after_the_handover():
+    hands = started()
+    hands.mux.takeover.press(True)
+    hands.run()
+    chunk_from = hands.now_ns
+    hands.wishes['policy'] = {'arm': hands.at, 'planned': str(chunk_from)}
+    hands.run()
+    hands.mux.takeover.press(False)
+    waiting = hands.run(0.3)
+    assert (waiting.mode, waiting.source) == (Mode.EXPERT, 'teleop_test')
+    assert 'older than the handover' in waiting.reason
+    hands.wishes['teleop'] = None
+    held = hands.run(0.3)
+    assert (held.mode, held.reason) == (
+        Mode.HOLD,
+        'policy: its action is older than the handover',
+    )
+    hands.wishes['policy'] = {'arm': hands.at, 'planned': str(hands.now_ns)}
+    assert hands.run().mode is Mode.POLICY
+
+
+def test_whom_the_policy_asks_and_who_never_answers_leads_to_hold():
+    hands = Hands(gate=GateConfig('uncertainty', uncertainty=1.0))
+    hands.wishes = {'policy': {'arm': hands.at, 'uncertainty': '2.0'}, 'teleop': None}
+    hands.run()
+    hands.resume()
+    assert hands.sent[-1].mode is Mode.HOLD
+    assert hands.sent[-1].reason == 'teleop: nothing heard yet'
+    hands.wishes['policy'] = {'arm': hands.at, 'uncertainty': '0.1'}
+    assert hands.run().mode is Mode.POLICY
+
+
+def test_a_source_that_floods_is_not_live_within_the_stale_limit():
+    hands = started()
+    begun_ns = hands.now_ns
+    while hands.sent[-1].mode is Mode.POLICY:
+        for part in range(20):  # 2 kHz
+            now_ns = hands.now_ns + part * STEP // 20
+            hands.mux.offer('policy', tick_action(now_ns, arm=hands.at), now_ns, now_ns)
+        hands.step()
+        assert hands.now_ns - begun_ns <= 3 * TICK
+    assert 'policy: floods: 30 actions within' in hands.sent[-1].reason
+    assert hands.run(0.5).mode is Mode.POLICY
+
+
+def test_a_fault_ends_the_gates_authority_and_is_named_until_resume():
+    hands = started()
+    hands.mux.fail('arm/command has more than one publisher: intruder, supervisor')
+    assert (hands.run().mode, hands.mux.authority.holder) == (Mode.STOPPED, None)
+    assert 'intruder' in hands.mux.authority.fault
+    assert hands.resume()[0]
+    assert hands.mux.authority.fault == ''
+    assert hands.sent[-1].mode is Mode.POLICY
+
+
+def test_an_unknown_way_to_take_over_is_refused():
+    with pytest.raises(ImitationError, match="takeover: 'telepathy'"):
+        Takeover('telepathy', PLAIN)
+
+
+class AnyInterleaving(RuleBasedStateMachine):
+    """Whatever comes in whatever order, with a human and a policy at the same robot."""
+
+    @initialize()
+    def begin(self):
+        self.hands, self.human, self.given, self.steps = Hands(), False, False, 0
+        self.hands.run()
+
+    @rule(
+        stream=st.sampled_from(['policy', 'teleop']),
+        wish=st.sampled_from(['near', 'far', 'silent', 'nan', 'foreign', 'not engaged']),
+        offset=st.floats(-0.25, 0.25),
+    )
+    def say(self, stream, wish, offset):
+        at = self.hands.at
+        self.hands.wishes[stream] = {
+            'near': {'arm': at + offset},
+            'far': {'arm': at + 1.0 + offset},
+            'silent': None,
+            'nan': {'arm': (np.nan, 0.0)},
+            'foreign': {'arm': at, 'fingerprint': 'other'},
+            'not engaged': {'arm': at, 'engaged': 'false'},
+        }[wish]
+
+    @rule(on=st.booleans())
+    def press(self, on):
+        self.hands.mux.takeover.press(on)
+        self.human = on
+
+    @rule(count=st.integers(1, 20))
+    def wait(self, count):
+        for _ in range(count):
+            self.hands.step()
+            self.check_command()
+
+    @rule()
+    def resume(self):
+        had = self.hands.mux.authority.driving
+        given, _ = self.hands.mux.resume(self.hands.now_ns, [], HUMAN)
+        self.given = self.given or given
+        if given and not had:
+            self.human = False
+
+    @rule()
+    def stop(self):
+        self.hands.mux.stop('test')
+        self.given = False
+
+    @rule()
+    def fail(self):
+        self.hands.mux.fail('somebody else commands the arm')
+        self.given = False
+
+    def check_command(self):
+        command, authority = self.hands.sent[-1], self.hands.mux.authority
+        if command.mode in (Mode.EXPERT, Mode.POLICY):
+            stream = 'teleop' if command.mode is Mode.EXPERT else 'policy'
+            assert authority.holder == stream
+            assert self.hands.wishes[stream] is not None or self.recently(stream)
+        if self.human:
+            assert command.mode is not Mode.POLICY
+        assert command.source in ('', 'teleop_test')
+
+    def recently(self, stream):
+        watch = self.hands.mux.watches[stream]
+        return self.hands.now_ns - watch.received_ns <= 2 * TICK + STEP
+
+    @invariant()
+    def nobody_drives_without_authority(self):
+        authority = self.hands.mux.authority
+        assert (authority.mode is Mode.STOPPED) == (authority.holder is None)
+        assert self.given or not authority.driving
+        if authority.fault:
+            assert authority.mode is Mode.STOPPED
+
+    @invariant()
+    def no_step_breaks_the_limits(self):
+        path = np.array([c.action['arm'] for c in self.hands.sent[-60:] if 'arm' in c.action])
+        if len(path) > 2:
+            velocity = np.diff(path, axis=0) * 100
+            assert np.abs(velocity).max() <= 1.0 + 1e-6
+            assert np.abs(np.diff(velocity, axis=0)).max() * 100 <= 10.0 + 1e-4
+
+
+TestAnyInterleaving = AnyInterleaving.TestCase
+TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
