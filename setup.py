@@ -14,6 +14,7 @@ NODES = [
     'teleop_joy',
     'teleop_keyboard',
     'teleop_leader',
+    'trainer',
 ]
 MESSAGES = [
     'diagnostic',

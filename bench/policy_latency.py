@@ -127,13 +127,19 @@ def _summary(rows: Sequence[Row]) -> Row:
     return {key: round(statistics.median(row[key] for row in rows)) for key in rows[0]}
 
 
-def save_untrained_policy(contract: Path, checkpoint: Path) -> None:
-    """A network of the usual size, with random weights: its speed is the same."""
+def save_untrained_policy(contract: str | Path, checkpoint: Path, scale: float = 1.0) -> None:
+    """A network of the usual size, with random weights: its speed is the same.
+
+    Args:
+        contract: name or path.
+        checkpoint: where to.
+        scale: of its actions.
+    """
     checked = load_contract(contract)
     observations, actions = checked.observation_specs, checked.action_specs
     standards = [
-        {name: Standard(np.zeros(spec.shape), np.ones(spec.shape)) for name, spec in specs.items()}
-        for specs in (observations, actions)
+        {name: Standard(np.zeros(spec.shape), np.full(spec.shape, std)) for name, spec in of}
+        for of, std in ((observations.items(), 1.0), (actions.items(), scale))
     ]
     normalization = Normalization(*standards)
     torch.manual_seed(0)

@@ -12,18 +12,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 import re
-from typing import Any
 
+from imitation_ros.episodes.labels import LABELS, Labels
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.tracks import read_tracks, Tracks
 from imitation_ros.errors import EpisodeError, MessageError, one_of
-from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import Aligner
 from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array, Episode, Frame, Gap, Spec
 import numpy as np
 
-LABELS = ('expert', 'executed')
 DRIVING = ('expert', 'policy')
 """Modes of the supervisor in which a source has authority."""
 LATE_TICKS = 8
@@ -36,7 +34,7 @@ JITTER = 1.5
 
 
 @dataclass(frozen=True)
-class _Sample:
+class Sample:
     """A tick with all that is needed of it, or why it is left out."""
 
     tick_ns: int
@@ -44,9 +42,26 @@ class _Sample:
     labels: Mapping[str, Array]
     reason: str = ''
 
-    def left_out(self, reason: str) -> _Sample:
+    def left_out(self, reason: str) -> Sample:
         """The same tick without its frame."""
-        return _Sample(self.tick_ns, None, {}, reason)
+        return Sample(self.tick_ns, None, {}, reason)
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """All ticks of an episode.
+
+    Attributes:
+        contract: what the frames hold.
+        tracks: the streams they were made of.
+        samples: the ticks in which somebody drove, in order.
+        resting: the others.
+    """
+
+    contract: Contract
+    tracks: Tracks
+    samples: list[Sample]
+    resting: list[Sample]
 
 
 def load_episode(
@@ -59,7 +74,7 @@ def load_episode(
         contract: what the frames hold; the episode's own if None.
         label: which action is the label of a frame. 'expert': what teleoperation gave for the
             tick, else what was executed while the expert was driving. 'executed': what was
-            executed, whoever drove.
+            executed, whoever drove. See `Labels` for what is none.
 
     Returns:
         The frames that could be made; `left_out` counts the others by reason. May be empty.
@@ -70,17 +85,31 @@ def load_episode(
     if label not in LABELS:
         raise EpisodeError(f'label {label!r}; {one_of(label, LABELS)}')
     reader = path if isinstance(path, EpisodeReader) else EpisodeReader(path)
+    return _episode(reader, align_episode(reader, contract, label))
+
+
+def align_episode(
+    reader: EpisodeReader, contract: Contract | None = None, label: str = 'expert'
+) -> Aligned:
+    """All ticks of a recorded episode, with or without a label.
+
+    Args:
+        reader: of the episode.
+        contract: what the frames hold; the episode's own if None.
+        label: see `load_episode`.
+
+    Raises:
+        EpisodeError: as `load_episode`.
+    """
     contract = contract or reader.contract
     if contract is None:
         raise EpisodeError(f'{reader.path}: no contract inside; give one')
     tracks = read_tracks(reader, contract)
-    left_out: Counter[str] = Counter()
-    ticks = _ticks(reader, contract, tracks, left_out)
+    ticks, resting = _ticks(reader, contract, tracks)
     frames = _frames(reader, contract, tracks, ticks)
-    labels = _Labels(contract, tracks, label, reader.info.lockstep)
-    samples = [labels.sample(tick_ns, frame) for tick_ns, frame in zip(ticks, frames)]
-    samples = _with_next_observation(contract, samples)
-    return _episode(reader, contract, samples, left_out)
+    labels = Labels(contract, tracks, label, reader.info.lockstep)
+    samples = [_sample(labels, tick_ns, frame) for tick_ns, frame in zip(ticks, frames)]
+    return Aligned(contract, tracks, _with_next_observation(contract, samples), resting)
 
 
 def frame_differences(frames: Iterable[Frame], episode: Episode) -> list[str]:
@@ -101,30 +130,32 @@ def frame_differences(frames: Iterable[Frame], episode: Episode) -> list[str]:
 
 
 def _ticks(
-    reader: EpisodeReader, contract: Contract, tracks: Tracks, left_out: Counter[str]
-) -> list[int]:
-    """The recorded ticks, increasing; where nobody drove is counted, not kept."""
+    reader: EpisodeReader, contract: Contract, tracks: Tracks
+) -> tuple[list[int], list[Sample]]:
+    """The recorded ticks, increasing, and those in which nobody drove."""
     streams = tracks.streams
     statuses = next(
         (streams[name].statuses for name in ('executed', 'teleop', 'policy')
          if streams[name].statuses), None
     )  # fmt: skip
     if statuses is None:
-        return _grid(reader, contract, tracks)
+        return _grid(reader, contract, tracks), []
     # A person who guides the arm by hand is in nobody's way only while the supervisor is stopped.
     guided = any(part.label == 'next_observation' for part in contract.actions.values())
     ticks: list[int] = []
-    idle_ns = 0
+    resting: list[Sample] = []
+    rested_ns = 0
     for tick_ns, status in statuses.items():
         mode = status.values.get('mode', DRIVING[0])
         if ticks and tick_ns <= ticks[-1]:
-            left_out['the time of the tick jumped back'] += 1
+            resting.append(Sample(tick_ns, None, {}, 'the time of the tick jumped back'))
         elif mode in DRIVING or guided:
             ticks.append(tick_ns)
-        elif tick_ns - idle_ns >= contract.tick_period_ns:  # it may command at a higher rate
-            left_out[f'the supervisor was in mode {mode}'] += 1
-            idle_ns = tick_ns
-    return ticks
+        elif tick_ns - rested_ns >= contract.tick_period_ns:  # it may command at a higher rate
+            reason = f'the supervisor was in mode {mode}'
+            resting.append(Sample(tick_ns, None, {}, reason))
+            rested_ns = tick_ns
+    return ticks, resting
 
 
 def _grid(reader: EpisodeReader, contract: Contract, tracks: Tracks) -> list[int]:
@@ -173,49 +204,17 @@ def _due_ns(tracks: Tracks, ticks: Sequence[int], lockstep: bool) -> Sequence[in
     return [*times[LATE_TICKS:], *([never] * min(LATE_TICKS, len(ticks)))]
 
 
-class _Labels:
-    """Finds the action that is the label of a tick."""
-
-    def __init__(self, contract: Contract, tracks: Tracks, label: str, lockstep: bool) -> None:
-        self._teleop, self._executed = tracks.streams['teleop'], tracks.streams['executed']
-        self._expert = label == 'expert'
-        self._within_ns = 0 if lockstep else contract.tick_period_ns
-        self._codecs = {
-            name: ActionCodec(part)
-            for name, part in contract.actions.items()
-            if part.label == 'command'
-        }
-
-    def sample(self, tick_ns: int, frame: Frame | Gap) -> _Sample:
-        """The tick with its labels, or why it is left out."""
-        if isinstance(frame, Gap):
-            return _Sample(tick_ns, None, {}, _kind_of_gap(frame.reason))
-        sample, labels = _Sample(tick_ns, frame, {}), {}
-        for name, codec in self._codecs.items():
-            try:
-                labels[name] = codec.decode(self._message(name, tick_ns))
-            except MessageError as error:
-                return sample.left_out(f'{name}: {error}')
-            if not np.isfinite(labels[name]).all():
-                return sample.left_out(f'{name}: the action is not finite')
-        return _Sample(tick_ns, frame, labels)
-
-    def _message(self, part: str, tick_ns: int) -> Any:
-        """The message that holds the label; raises MessageError where there is none."""
-        if self._expert:
-            message = self._teleop.find(part, tick_ns, self._within_ns)
-            if message is not None:
-                return message
-            status = self._executed.statuses.get(tick_ns)
-            if status and status.values.get('mode') == 'policy':
-                raise MessageError('the policy drove and no expert said what to do')
-        message = self._executed.find(part, tick_ns, self._within_ns)
-        if message is None:
-            raise MessageError('no action for the tick')
-        return message
+def _sample(labels: Labels, tick_ns: int, frame: Frame | Gap) -> Sample:
+    """The tick with its labels, or why it is left out."""
+    if isinstance(frame, Gap):
+        return Sample(tick_ns, None, {}, _kind_of_gap(frame.reason))
+    try:
+        return Sample(tick_ns, frame, labels.of(tick_ns))
+    except MessageError as error:
+        return Sample(tick_ns, None, {}, str(error))
 
 
-def _with_next_observation(contract: Contract, samples: list[_Sample]) -> list[_Sample]:
+def _with_next_observation(contract: Contract, samples: list[Sample]) -> list[Sample]:
     """Adds the labels that are what was measured one tick later."""
     places = {
         part: _feedback_places(contract, part)
@@ -246,14 +245,15 @@ def _feedback_places(contract: Contract, part: str) -> tuple[str, list[int]]:
     raise AssertionError(f'{part}: its feedback is in no observation')
 
 
-def _adjacent(contract: Contract, sample: _Sample, following: _Sample) -> bool:
+def _adjacent(contract: Contract, sample: Sample, following: Sample) -> bool:
     return following.tick_ns - sample.tick_ns <= JITTER * contract.tick_period_ns
 
 
-def _episode(
-    reader: EpisodeReader, contract: Contract, samples: list[_Sample], left_out: Counter[str]
-) -> Episode:
-    left_out.update(sample.reason for sample in samples if sample.frame is None)
+def _episode(reader: EpisodeReader, aligned: Aligned) -> Episode:
+    contract, samples = aligned.contract, aligned.samples
+    left_out = Counter(
+        sample.reason for sample in (*aligned.resting, *samples) if sample.frame is None
+    )
     kept = [sample for sample in samples if sample.frame]
     observations = {
         name: _stacked([s.frame.observation[name] for s in kept if s.frame], spec)
@@ -275,10 +275,10 @@ def _episode(
     )
 
 
-def _segments(contract: Contract, samples: list[_Sample]) -> Array:
+def _segments(contract: Contract, samples: list[Sample]) -> Array:
     """(T,) int32: the number grows wherever ticks are missing between two kept frames."""
     numbers: list[int] = []
-    before: _Sample | None = None
+    before: Sample | None = None
     for sample in samples:
         if sample.frame:
             follows = before is not None and _adjacent(contract, before, sample)

@@ -36,6 +36,7 @@ class Track:
     logged_ns: dict[int, int] = field(default_factory=dict)
     _messages: dict[str, dict[int, Any]] = field(default_factory=dict)
     _times: dict[str, list[int]] = field(default_factory=dict)
+    _ticks: list[int] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self._messages)
@@ -56,6 +57,17 @@ class Track:
         if index < len(times) and times[index] < tick_ns + within_ns:
             return messages[times[index]]
         return None
+
+    def idle(self, tick_ns: int, within_ns: int) -> bool:
+        """Whether nobody held the device at a tick: its word for it, searched as `find` does."""
+        status = self.statuses.get(tick_ns)
+        if status is None and within_ns:
+            if len(self._ticks) != len(self.statuses):
+                self._ticks = sorted(self.statuses)
+            index = bisect_left(self._ticks, tick_ns)
+            if index < len(self._ticks) and self._ticks[index] < tick_ns + within_ns:
+                status = self.statuses[self._ticks[index]]
+        return status is not None and status.values.get('engaged') == 'false'
 
     def add(self, tick: TickAction) -> None:
         """Takes a whole tick; said twice, the later one counts.

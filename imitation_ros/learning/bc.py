@@ -123,6 +123,7 @@ class TrainingRecord:
         episodes: of which the policy was fitted to.
         validation_episodes: held out.
         frames: of the episodes that it was fitted to.
+        start: SHA-256 of the weights that it started from, empty if from random ones.
         best_epoch: whose weights were kept, from 1.
         train_loss: per epoch, negative log likelihood.
         validation_loss: per epoch, empty if none was held out.
@@ -136,6 +137,7 @@ class TrainingRecord:
     episodes: int
     validation_episodes: int
     frames: int
+    start: str
     best_epoch: int
     train_loss: list[float]
     validation_loss: list[float]
@@ -214,6 +216,7 @@ def train_bc(
         episodes=len(train),
         validation_episodes=len(held_out),
         frames=len(windows),
+        start=start.checkpoint if start else '',
         best_epoch=learner.best_epoch,
         train_loss=learner.train_loss,
         validation_loss=learner.validation_loss,

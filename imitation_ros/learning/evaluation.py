@@ -91,7 +91,8 @@ def evaluate(
     Raises:
         ImitationError: the contract, task or checkpoint cannot be used.
     """
-    _actor(task, contract, str(source))  # refuse a bad one before any process starts
+    environment, *_ = _actor(task, contract, str(source))  # refuses before any process starts
+    environment.close()
     rows: list[tuple[bool, int]] = []
     for chunk in _chunks(task, contract, str(source), seeds, workers or os.cpu_count() or 1):
         rows += chunk

@@ -5,22 +5,27 @@ It never moves the robot by itself: `supervisor` decides whether the action is e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import sys
 import threading
 from typing import Any
 
 from imitation_ros.errors import CheckpointError, ImitationError
-from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.nodes._managed import ManagedNode
+from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ActionStream, FrameStream
 from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.policies.policy import Policy, use_one_thread
-from imitation_ros.types import Frame, Gap
+from imitation_ros.types import Action, Frame, Gap
+import numpy as np
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.parameter import Parameter
 from rclpy.task import Future
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 
@@ -31,6 +36,71 @@ class PolicyParams(NodeParams):
     checkpoint: str = param('', 'Folder of the checkpoint; set it and call ~/reload.', live=True)
     contract: str = param('', "The robot's contract; a checkpoint made for another is refused.")
     lockstep: bool = param(False, 'Answer each stamped observation instead of running a timer.')
+    reload_timeout_s: float = param(
+        30.0, 'A checkpoint that takes longer to load is refused, s.', low=0.1, high=3600.0
+    )
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A policy, where it came from, and what its status says each tick.
+
+    `planned` tells whether a status must say, too, which tick an action was planned at: not all
+    do, as a policy may carry out several actions of a chunk.
+    """
+
+    policy: Policy
+    path: str
+    values: dict[str, str]
+    planned: bool
+
+    @classmethod
+    def load(cls, path: str, contract: Contract) -> Driver:
+        """Reads a checkpoint; raises CheckpointError."""
+        policy = load_checkpoint(path, contract)
+        architecture = policy.architecture
+        values = {
+            'checkpoint': policy.checkpoint,
+            'history': str(architecture.history),
+            'chunk': str(architecture.chunk),
+        }
+        return cls(policy, path, values, architecture.execute > 1)
+
+    def try_out(self, frame: Frame) -> None:
+        """Acts once, and forgets it; raises CheckpointError unless the action makes sense.
+
+        It must be finite, and no further outside of the limits than they are apart: the guard
+        would clamp it, but a policy that wants that is broken.
+        """
+        try:
+            _check(self.policy.contract, self.policy.act(frame))
+        except ValueError as error:
+            raise CheckpointError(f'{self.path}: on the newest observations: {error}') from None
+        self.policy.reset()
+
+    def status_values(self) -> dict[str, str]:
+        """What the status of a tick says, after the policy has acted."""
+        values = self.values
+        for name, value in self.policy.signals.items():
+            values = {**values, name: f'{value:.6g}'}
+        if self.planned:
+            values = {**values, 'planned': str(self.policy.planned_ns)}
+        return values
+
+    def __str__(self) -> str:
+        return f'{self.path} ({self.policy.checkpoint})'
+
+
+def _check(contract: Contract, action: Action) -> None:
+    """Raises ValueError unless an action is finite, and not far outside of the limits."""
+    for name, spec in contract.action_specs.items():
+        spec.check(action[name], f'action {name}')
+        part = contract.actions[name]
+        if not part.discrete:
+            low, high = np.array(part.low), np.array(part.high)
+            if (np.abs(action[name] - (low + high) / 2) > 1.5 * (high - low)).any():
+                found = action[name].tolist()
+                raise ValueError(f'action {name}: far outside of its limits: {found}')
 
 
 class PolicyNode(ManagedNode):
@@ -47,39 +117,50 @@ class PolicyNode(ManagedNode):
         """Loads the checkpoint and checks it against the contract."""
         use_one_thread()
         self._contract = load_contract(self.params.contract)
-        self._policy = load_checkpoint(live_value(self, 'checkpoint'), self._contract)
+        driver = Driver.load(live_value(self, 'checkpoint'), self._contract)
+        self._before: Driver | None = None
+        self._newest: Frame | None = None
+        self._told = self.create_publisher(String, 'policy/checkpoint', LATCHED)
         self._actions = ActionStream(self, self._contract, 'policy')
         self._frames = FrameStream(
             self, self._contract, self.params.lockstep, self._on_tick, self._on_repeat
         )
-        # An awaiting callback keeps its group to itself; the ticks must go on meanwhile.
+        # An awaiting callback keeps its group to itself; the ticks must go on meanwhile, and
+        # whoever goes back does not wait for a checkpoint that is slow.
         group = MutuallyExclusiveCallbackGroup()
-        self._reload = self.create_service(
-            Trigger, '~/reload', self._on_reload, callback_group=group
-        )
+        self._served = [
+            self.create_service(Trigger, '~/reload', self._on_reload, callback_group=group),
+            self.create_service(Trigger, '~/rollback', self._on_rollback),
+        ]
+        self._drive(driver)
 
     def start(self) -> None:
         """Forgets what the policy remembered of an earlier run."""
-        self._policy.reset()
+        self._driver.policy.reset()
 
     def release(self) -> None:
-        """Destroys topics and service."""
+        """Destroys topics and services."""
         for name in ('_frames', '_actions'):
             if hasattr(self, name):
                 getattr(self, name).close()
                 delattr(self, name)
-        if hasattr(self, '_reload'):
-            self.destroy_service(self._reload)
+        for service in self.__dict__.pop('_served', ()):
+            self.destroy_service(service)
+        if hasattr(self, '_told'):
+            self.destroy_publisher(self._told)
+            del self._told
 
     def _on_tick(self, frame: Frame | Gap) -> None:
         if not self.active:
             return
-        values = {'checkpoint': self._policy.checkpoint}
+        driver = self._driver
         if isinstance(frame, Gap):
-            self._policy.reset()  # a history must not span a gap
-            action, reason = None, frame.reason
+            driver.policy.reset()  # a history must not span a gap
+            action, reason, values = None, frame.reason, driver.values
         else:
-            action, reason = self._policy.act(frame), ''
+            self._newest = frame
+            action, reason = driver.policy.act(frame), ''
+            values = driver.status_values()
         with self.gate:
             if self.active:
                 self._actions.send(frame.tick_ns, action, reason, values)
@@ -89,36 +170,80 @@ class PolicyNode(ManagedNode):
             if self.active:
                 self._actions.send_again()
 
+    def _drive(self, driver: Driver) -> None:
+        """Lets a policy drive from the next tick on, and says so to whoever asks, now or later."""
+        self._driver = driver
+        self._told.publish(String(data=str(driver)))
+
     async def _on_reload(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """Loads on a thread of its own, so that no tick is missed, then swaps between two."""
-        path = live_value(self, 'checkpoint')
-        loaded: Future = Future(executor=self.executor)
-        threading.Thread(target=lambda: loaded.set_result(self._load(path)), daemon=True).start()
-        policy = await loaded
-        if isinstance(policy, ImitationError):
-            response.success, response.message = False, f'kept the present policy: {policy}'
+        path, present = live_value(self, 'checkpoint'), self._driver
+        loaded = await _within(
+            self.params.reload_timeout_s, lambda: self._load(path), Future(executor=self.executor)
+        )
+        if loaded is None:
+            loaded = CheckpointError(
+                f'{path}: not loaded within {self.params.reload_timeout_s:g} s'
+            )
+        elif isinstance(loaded, Driver) and self._driver is not present:
+            loaded = CheckpointError(f'{path}: ~/rollback was called meanwhile')
+        if isinstance(loaded, ImitationError):
+            response.success, response.message = False, f'kept the present policy: {loaded}'
         else:
-            self._policy = policy
-            response.success, response.message = True, f'{path} ({policy.checkpoint})'
+            self._before = present
+            self._drive(loaded)
+            response.success, response.message = True, str(loaded)
         self.get_logger().info(f'reload: {response.message}')
         return response
 
-    def _load(self, path: str) -> Policy | ImitationError:
+    def _load(self, path: str) -> Driver | ImitationError:
         """A policy that was tried on the newest frame, or why not."""
         try:
-            policy = load_checkpoint(path, self._contract)
-            frame = self._frames.frame()
-            if isinstance(frame, Frame):
-                for name, spec in self._contract.action_specs.items():
-                    spec.check(policy.act(frame)[name], f'{path}: action {name}')
-                policy.reset()
+            driver = Driver.load(path, self._contract)
+            if self._newest is not None:
+                driver.try_out(self._newest)
         except ImitationError as error:
             return error
         except Exception as error:  # whatever it is, the policy that drives stays
             return CheckpointError(f'{path}: {error!r}')
-        return policy
+        return driver
+
+    def _on_rollback(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Back to the policy before the last reload, which is still in memory."""
+        if self._before is None:
+            response.success, response.message = False, 'there is no policy before this one'
+            return response
+        driver, self._before = self._before, None
+        driver.policy.reset()
+        self._drive(driver)
+        self.set_parameters([Parameter('checkpoint', value=driver.path)])
+        response.success, response.message = True, str(driver)
+        self.get_logger().info(f'rollback: {response.message}')
+        return response
+
+
+def _within(timeout_s: float, work: Callable[[], Any], done: Future) -> Future:
+    """Runs `work` on a thread; `done` gets its result, or None if it takes too long."""
+
+    def finish(result: Any) -> None:
+        with settling:
+            if not done.done():
+                done.set_result(result)
+
+    def run() -> None:
+        finish(work())
+        timer.cancel()
+
+    settling = threading.Lock()
+    timer = threading.Timer(timeout_s, finish, [None])
+    timer.daemon = True
+    timer.start()
+    threading.Thread(target=run, daemon=True).start()
+    return done
 
 
 def main(args: list[str] | None = None) -> int:

@@ -29,6 +29,7 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._sole import second_publisher
 from imitation_ros.nodes._streams import ACTION_QOS
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
@@ -273,7 +274,7 @@ class SupervisorNode(ManagedNode):
         )
         topics = {stream: self.resolve_topic_name(STATUS_TOPICS[stream]) for stream in STREAMS}
         matched = [stream for stream, topic in topics.items() if self.count_publishers(topic)]
-        intruder = self._intruder()
+        intruder = second_publisher(self, self._sole)
         if intruder:
             return _respond(response, False, intruder)
         given, text = self._mux.resume(time.monotonic_ns(), matched, self._gate_config())
@@ -352,18 +353,10 @@ class SupervisorNode(ManagedNode):
 
     def _watch_graph(self) -> None:
         """Nobody else may publish where this node does, and no stream may have two sources."""
-        intruder = self._intruder()
+        intruder = second_publisher(self, self._sole)
         if intruder and intruder != self._mux.authority.fault:
             self.get_logger().error(intruder)
             self._mux.fail(intruder)
-
-    def _intruder(self) -> str:
-        """Which topic has a publisher too many, and who they are, or ''."""
-        for topic in self._sole:
-            if self.count_publishers(topic) > 1:
-                names = sorted({e.node_name for e in self.get_publishers_info_by_topic(topic)})
-                return f'{topic} has more than one publisher: {", ".join(names)}'
-        return ''
 
     def _subscribe_stream(self, stream: str) -> None:
         for name, part in self._contract.actions.items():

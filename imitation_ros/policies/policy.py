@@ -32,6 +32,7 @@ class Policy:
         signals: what it says of itself, of the chunk that it carries out; empty where it has
             neither of the two. 'uncertainty': disagreement of its ensemble, in standard
             deviations of the action. 'risk': 0 to 1, that the expert would act differently.
+        planned_ns: tick of the frame that the present chunk was predicted from; 0 before any.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class Policy:
 
     def reset(self) -> None:
         """Forgets the past; the next frame starts an episode."""
+        self.planned_ns = 0
         self._last_tick_ns: int | None = None
         self._seen.clear()
         self._chunk: dict[str, Array] = {}
@@ -104,6 +106,7 @@ class Policy:
         self._last_tick_ns = frame.tick_ns
         if self._step == self.architecture.execute:
             self._chunk, self._step = self._predict(), 0
+            self.planned_ns = frame.tick_ns
         action = {part: actions[self._step] for part, actions in self._chunk.items()}
         self._step += 1
         return action

@@ -13,6 +13,7 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import TickAction
 from imitation_ros.supervision.authority import Authority, Mode, STREAMS
 from imitation_ros.supervision.corrections import Corrections
+from imitation_ros.supervision.feedback import Feedback
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.gating import Gating
 from imitation_ros.supervision.guard import Guard, Refused
@@ -21,7 +22,6 @@ from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.types import Action, Array
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,6 @@ class Command:
     mode: Mode
     source: str
     reason: str
-
-
-@dataclass(frozen=True)
-class _Measured:
-    vector: Array
-    stamp_ns: int | None
-    received_ns: int
 
 
 class Mux:
@@ -87,7 +80,8 @@ class Mux:
         self._home_speed, self._homing = home_speed, False
         self._guard = Guard(contract)
         self._restart = True  # the next command must start at the measured state
-        self._measured: dict[str, _Measured] = {}
+        self._silent = True  # nothing was sent where the last command was due
+        self._feedback = Feedback(contract, self._guard.measurable)
         self._answered: Command | None = None
         self._asked_by = ''
         self.waiting_for: str | None = None
@@ -118,7 +112,7 @@ class Mux:
 
     def measure(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
         """Takes the measured state of an action part."""
-        self._measured[part] = _Measured(vector, stamp_ns, now_ns)
+        self._feedback.take(part, vector, stamp_ns, now_ns)
 
     def problems(self, now_ns: int) -> dict[str, str]:
         """Stream → why it is not live in real time, '' if it is."""
@@ -141,13 +135,13 @@ class Mux:
         lacking = self._lacking(now_ns)
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
-        had_authority, silent = self.authority.driving, self.resting
+        had_authority = self.authority.driving
         problems = self.problems(now_ns)
         if self._lockstep:
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
-            self._start_over(silent)
+            self._start_over()
             self._start_gate(gate, matched)
         return given, text
 
@@ -170,7 +164,7 @@ class Mux:
         lacking = self._lacking(now_ns)
         if lacking:
             return False, lacking
-        self._start_over(self.resting)
+        self._start_over()
         self._homing = True
         return True, f'driving home at {self._home_speed:.0%} of the velocity limits'
 
@@ -183,8 +177,9 @@ class Mux:
     def command(self, now_ns: int, ros_ns: int) -> Command:
         """Real time: the command that is due now; empty while stopped and at rest."""
         tick_ns = ros_ns - ros_ns % self._period_ns
-        self._settle(self.problems(now_ns), tick_ns, ros_ns)
+        self._settle(self.problems(now_ns), tick_ns, now_ns, ros_ns)
         if self.resting:
+            self._silent = True
             return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
         return self._next(now_ns, tick_ns)
 
@@ -202,16 +197,16 @@ class Mux:
         if last is not None and tick_ns <= last.tick_ns:
             if tick_ns == last.tick_ns and stream == self._asked_by:
                 return last
-            if tick_ns == last.tick_ns and self.authority.gated and self._asked_by:
-                return None  # the one that completed the tick will ask for it again
+            if tick_ns == last.tick_ns and self.authority.gated:
+                return None  # late, or again: the one that completed the tick asks for it
             if self.authority.holder is None and stream != self._asked_by:
                 return None  # late: the other stream asked first
             self._restart = True  # the clock jumped back
         must_measure = self._restart or self.authority.gated
-        self.waiting_for = stream if must_measure and not self._measured_at(tick_ns) else None
+        self.waiting_for = stream if must_measure and not self._feedback.of_tick(tick_ns) else None
         if self.waiting_for is not None:
             return None
-        self._settle(self._problems_at(tick_ns), tick_ns, tick_ns)
+        self._settle(self._problems_at(tick_ns), tick_ns, now_ns, tick_ns)
         self._answered, self._asked_by = self._next(now_ns, tick_ns), stream
         return self._answered
 
@@ -248,9 +243,9 @@ class Mux:
         if self.gating is not None:
             self.gating.start()
         self.takeover.press(False)
-        self._awaited, self._asked_by, self._policy_since_ns = set(matched), '', None
+        self._awaited, self._policy_since_ns = set(matched), None
 
-    def _settle(self, problems: Mapping[str, str], tick_ns: int, ros_ns: int) -> None:
+    def _settle(self, problems: Mapping[str, str], tick_ns: int, now_ns: int, ros_ns: int) -> None:
         """Who drives the next command."""
         if self.gating is None or not self.authority.gated:
             self.authority.update(problems)
@@ -267,29 +262,32 @@ class Mux:
             self._policy_since_ns = None
         elif self._policy_since_ns is None:
             self._policy_since_ns = ros_ns
-        problem = problems[stream] or self._unready(stream)
+        problem = problems[stream] or self._unready(stream, now_ns)
         helped = self.authority.drives('teleop') and not problems['teleop']
         if stream == 'policy' and problem and not problems['policy'] and helped:
             stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
         self._taken |= self.authority.hand_to(stream, problem, reason)
         self.corrections.update(tick_ns, self.authority.mode, policy.values)
 
-    def _unready(self, stream: str) -> str:
+    def _unready(self, stream: str, now_ns: int) -> str:
         """Why a live source that does not drive yet must not begin to, or ''."""
         watch = self.watches[stream]
         if self.authority.drives(stream) or watch.action is None:
             return ''
         if stream == 'policy' and watch.planned_ns < (self._policy_since_ns or 0):
             return 'its action is older than the handover'
-        measured = {part: each.vector for part, each in self._measured.items()}
-        return self._handover.refusal(watch.action, measured)
+        lacking = self._lacking(now_ns)
+        return lacking or self._handover.refusal(watch.action, self._feedback.vectors)
+
+    def _lacking(self, now_ns: int) -> str:
+        return '' if self._lockstep else self._feedback.lacking(now_ns)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
-        authority, source = self.authority, ''
+        authority, source, self._silent = self.authority, '', False
         action: Action = {}
         try:
             if self._restart:
-                self._guard.reset({part: m.vector for part, m in self._measured.items()})
+                self._guard.reset(self._feedback.vectors)
                 self._restart = False
             if authority.driving and authority.holder is not None:
                 watch = self.watches[authority.holder]
@@ -317,31 +315,11 @@ class Mux:
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
         return self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
 
-    def _start_over(self, silent: bool) -> None:
+    def _start_over(self) -> None:
         """Lets the first command after a silence start at the measured state.
 
         A robot that brakes or is on hold has its commands: they go on from the last one, or a
         sag below it would become a jump. In lockstep it may have been put elsewhere without a
         tick to brake in.
         """
-        self._restart = self._restart or self._lockstep or silent
-
-    def _lacking(self, now_ns: int) -> str:
-        """Real time: which measured state is missing or old, or ''."""
-        for part in self._guard.measurable if not self._lockstep else ():
-            source = self._contract.feedback_source(part)
-            topic = source.topic if source else ''
-            measured = self._measured.get(part)
-            if measured is None:
-                return f'no feedback of {part} on {topic} yet'
-            age_s = (now_ns - measured.received_ns) / 1e9
-            if source is not None and age_s > source.max_age_s:
-                return f'the feedback of {part} on {topic} is {age_s:.2f} s old'
-            if not np.isfinite(measured.vector).all():
-                return f'the feedback of {part} on {topic} is not finite'
-        return ''
-
-    def _measured_at(self, tick_ns: int) -> bool:
-        """Lockstep: whether the measured state of the tick has arrived."""
-        found = [self._measured.get(part) for part in self._guard.measurable]
-        return all(measured and measured.stamp_ns in (tick_ns, None) for measured in found)
+        self._restart = self._restart or self._lockstep or self._silent

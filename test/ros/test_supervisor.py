@@ -27,7 +27,7 @@ TICK = PANDA.tick_period_ns
 class Robot:
     """A source and a robot on the probe's topics; the robot is where it was commanded last."""
 
-    def __init__(self, ros, stream='teleop', lockstep=False, process=False):
+    def __init__(self, ros, stream='teleop', lockstep=False, process=False, **parameters):
         self.ros, self.stream = ros, stream
         self.feedback = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
         self.source = ActionStream(ros.probe, PANDA, stream)
@@ -39,7 +39,8 @@ class Robot:
         if process:
             self.supervisor = self.launch()
         else:
-            self.supervisor = ros.start(SupervisorNode, contract=str(CONTRACT), lockstep=lockstep)
+            parameters |= {'contract': str(CONTRACT), 'lockstep': lockstep}
+            self.supervisor = ros.start(SupervisorNode, **parameters)
         self.timers = []
         ros.spin_until(self.matched, what='discovery')
 

@@ -10,6 +10,8 @@ from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Mux
+from imitation_ros.supervision.takeover import Takeover
+from imitation_ros.supervision.watch import Watch
 import numpy as np
 import pytest
 
@@ -115,6 +117,16 @@ def test_the_policy_asks_for_help_by_what_it_says_of_itself():
     assert modes == ['policy', 'expert', 'expert', 'policy', 'expert', 'expert']
 
 
+def test_a_slow_word_for_the_tick_before_resume_is_not_answered_under_the_gate():
+    mux = Mux(REACH, lockstep=True)
+    stopped = say(mux, 'teleop', 1)
+    assert stopped.mode is Mode.STOPPED
+    mux.resume(0, BOTH, BETA)
+    assert say(mux, 'policy', 1) is None
+    assert say(mux, 'teleop', 1) is stopped, 'its answer was lost'
+    assert both(mux, 2).mode in (Mode.POLICY, Mode.EXPERT)
+
+
 def test_after_stop_the_answer_does_not_wait_for_both():
     mux = lockstep()
     both(mux, 1)
@@ -143,3 +155,23 @@ def test_a_correction_that_is_too_short_to_teach_is_told():
     assert 'too short to teach: 3 ticks' in correct(1, 3)
     assert 'looks at 2 and predicts 3, so it takes 4' in correct(10, 3)
     assert correct(20, 4) == ''
+
+
+def test_moving_a_relative_device_takes_over_as_long_as_it_is_deflected():
+    takeover = Takeover('moving', REACH, threshold=0.05, idle_s=0.5)
+    watch = Watch('teleop', REACH, Guard(REACH))
+
+    def asked(arm, seconds):
+        """After the device has said the same for a while."""
+        answers = []
+        for _ in range(round(seconds * 20)):
+            asked.tick += 1
+            watch.take(word('teleop', asked.tick, arm), asked.tick * TICK)
+            answers.append(takeover.asked(watch))
+        return answers
+
+    asked.tick = 0
+    still, deflected = (0.0, 0.0, 0.0), (0.0, 0.2, 0.0)
+    assert not any(asked(still, 0.2))
+    assert all(asked(deflected, 2.0)), 'a stick that is held still is in use'
+    assert asked(still, 1.0)[-1] is False

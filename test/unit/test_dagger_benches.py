@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.sim.env import ArmEnv
+from imitation_ros.supervision.gates import GateConfig
 import numpy as np
 import pytest
 
-from bench import dagger_labels, dagger_vs_bc
+from bench import dagger_gym, dagger_labels, dagger_vs_bc
 from bench.disturbances import Disturbance, PUSHED_TICKS
+from bench.gym_tasks import GymCollector, TASKS
 
 
-@pytest.mark.parametrize('bench', [dagger_labels, dagger_vs_bc])
+@pytest.mark.parametrize('bench', [dagger_gym, dagger_labels, dagger_vs_bc])
 def test_a_quick_run_gives_a_table(bench):
     result = bench.main(['--quick'])
     assert set(result) >= {'bench', 'value', 'pass', 'rows', 'table', 'first_scene'}
@@ -59,3 +63,18 @@ def test_a_disturbance_pushes_once_moves_the_cube_once_and_repeats():
     assert sum(pushed) == PUSHED_TICKS
     assert sum(np.diff(np.flatnonzero(pushed)) != 1) == 0
     assert np.linalg.norm((cubes[-1] - cubes[0])[:2]) == pytest.approx(0.05, abs=1e-3)
+
+
+@pytest.mark.parametrize('name', TASKS)
+def test_the_experts_of_gymnasiums_tasks_are_far_better_than_chance(name):
+    collector = GymCollector(TASKS[name], demonstrated_ticks=30)
+    seeds = range(5)
+    best = collector.score(TASKS[name].expert, seeds, lambda: None)
+    assert best > {'CartPole-v1': 499, 'Pendulum-v1': -200}[name]
+    assert collector.random_score(seeds) < {'CartPole-v1': 60, 'Pendulum-v1': -800}[name]
+
+
+def test_a_demonstration_is_cut_and_counted():
+    collector = GymCollector(TASKS['CartPole-v1'], demonstrated_ticks=30)
+    (collected,) = collector.collect(None, GateConfig('human'), [3], Path('unused'))
+    assert (collected.labels, len(collected.episode), collected.switches) == (30, 30, 0)

@@ -36,7 +36,7 @@ class Hands:
         self.gate, self.now_ns = gate, 100 * S
         self.at = np.array([0.2, -0.2])
         self.wishes = {'policy': {'arm': self.at}, 'teleop': {'arm': self.at}}
-        self.sent = []
+        self.sent, self.feedback = [], True
 
     def run(self, duration_s=0.1):
         for _ in range(round(duration_s * 100)):
@@ -44,7 +44,8 @@ class Hands:
         return self.sent[-1]
 
     def step(self):
-        self.mux.measure('arm', self.at, self.now_ns, self.now_ns)
+        if self.feedback:
+            self.mux.measure('arm', self.at, self.now_ns, self.now_ns)
         if self.now_ns % TICK == 0:
             for stream, wish in self.wishes.items():
                 if wish is not None:
@@ -159,6 +160,18 @@ def test_a_device_far_away_is_refused_with_the_distance_until_it_is_brought_near
     assert hands.run(0.2).mode is Mode.EXPERT
 
 
+def test_nobody_takes_over_while_it_is_not_known_where_the_robot_is():
+    hands = started()
+    hands.feedback = False
+    hands.run(0.2)
+    hands.mux.takeover.press(True)
+    held = hands.run()
+    assert held.mode is Mode.HOLD
+    assert 'teleop: the feedback of arm on joint_states is' in held.reason
+    hands.feedback = True
+    assert hands.run().mode is Mode.EXPERT
+
+
 def test_the_policy_drives_again_only_by_an_action_from_after_the_handover():
     hands = started()
     hands.mux.takeover.press(True)
@@ -217,6 +230,39 @@ def test_a_fault_ends_the_gates_authority_and_is_named_until_resume():
 def test_an_unknown_way_to_take_over_is_refused():
     with pytest.raises(ImitationError, match="takeover: 'telepathy'"):
         Takeover('telepathy', PLAIN)
+
+
+BAD = {
+    'silence': (None, 'policy: silent for'),
+    'NaN': ({'arm': (np.nan, 0.0)}, 'policy: refused: arm: not finite'),
+    'a short vector': ({'arm': (0.1,)}, 'policy: refused: '),
+    'another contract': ({'fingerprint': 'other'}, 'policy: made for another contract'),
+    'no action': ({'reason': 'joint_states: no message yet'}, 'policy: joint_states: no message'),
+}
+
+
+@pytest.mark.parametrize('case', BAD)
+def test_a_policy_that_fails_leads_to_hold_within_the_stale_limit_and_a_tick(case):
+    wish, reason = BAD[case]
+    hands = started()
+    good, hands.wishes['policy'] = hands.wishes['policy'], wish
+    index = len(hands.sent)
+    hands.run(3 * TICK / S)
+    assert modes_since(hands, index)[-1] == 'hold'
+    assert reason in hands.sent[-1].reason
+    hands.mux.takeover.press(True)
+    assert hands.run().mode is Mode.EXPERT, 'the human can always take over'
+    hands.mux.takeover.press(False)
+    hands.wishes['policy'] = good
+    assert hands.run().mode is Mode.POLICY
+
+
+def test_both_silent_is_hold_with_one_latched_target():
+    hands = started()
+    hands.wishes = {'policy': None, 'teleop': None}
+    held = hands.run(1.0)
+    assert held.mode is Mode.HOLD
+    np.testing.assert_array_equal(held.action['arm'], hands.sent[-50].action['arm'])
 
 
 class AnyInterleaving(RuleBasedStateMachine):

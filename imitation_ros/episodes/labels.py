@@ -1,0 +1,86 @@
+"""Which action is the label of a tick, and which ticks have none.
+
+Derived from what was recorded, so that it can be derived again by other rules. No label is what
+the robot did while control changed hands, what a device says that nobody holds, what an expert
+says beside a driving policy where the gate does not ask for it, and a correction that the
+operator discarded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imitation_ros.episodes.tracks import Tracks
+from imitation_ros.errors import MessageError
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.contract import Contract
+from imitation_ros.types import Array
+import numpy as np
+
+LABELS = ('expert', 'executed')
+
+
+class Labels:
+    """Finds the label of a tick.
+
+    Args:
+        contract: with the parts of an action.
+        tracks: of the episode.
+        label: 'expert' or 'executed', see `load_episode`.
+        lockstep: whether a label must be the tick's own.
+    """
+
+    def __init__(self, contract: Contract, tracks: Tracks, label: str, lockstep: bool) -> None:
+        self._teleop, self._executed = tracks.streams['teleop'], tracks.streams['executed']
+        self._expert = label == 'expert'
+        self._within_ns = 0 if lockstep else contract.tick_period_ns
+        self._discarded = [
+            (int(first), tick_ns)
+            for tick_ns, status in self._executed.statuses.items()
+            if (first := status.values.get('discarded', '')).isdecimal()
+        ]
+        self._codecs = {
+            name: ActionCodec(part)
+            for name, part in contract.actions.items()
+            if part.label == 'command'
+        }
+
+    def of(self, tick_ns: int) -> dict[str, Array]:
+        """Part → label; parts whose label is the next observation are not among them.
+
+        Raises:
+            MessageError: the tick has no label; says why.
+        """
+        if any(first <= tick_ns <= last for first, last in self._discarded):
+            raise MessageError('the operator discarded the correction')
+        labels = {}
+        for name, codec in self._codecs.items():
+            try:
+                labels[name] = codec.decode(self._message(name, tick_ns))
+            except MessageError as error:
+                raise MessageError(f'{name}: {error}') from None
+            if not np.isfinite(labels[name]).all():
+                raise MessageError(f'{name}: the action is not finite')
+        return labels
+
+    def _message(self, part: str, tick_ns: int) -> Any:
+        """The message that holds the label; raises MessageError where there is none."""
+        if self._expert:
+            decision = self._executed.statuses.get(tick_ns)
+            decided = decision.values if decision else {}
+            policy_drove = decided.get('mode') == 'policy'
+            if policy_drove and decided.get('labels') == 'driven':
+                raise MessageError(
+                    'the policy drove, and its gate takes labels of the expert only'
+                )
+            if self._teleop.idle(tick_ns, self._within_ns):
+                raise MessageError('nobody held the device')
+            message = self._teleop.find(part, tick_ns, self._within_ns)
+            if message is not None:
+                return message
+            if policy_drove:
+                raise MessageError('the policy drove and no expert said what to do')
+        message = self._executed.find(part, tick_ns, self._within_ns)
+        if message is None:
+            raise MessageError('no action for the tick')
+        return message

@@ -1,0 +1,59 @@
+"""Feedback: where the robot is, for those parts of an action that start there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from imitation_ros.frames.contract import Contract
+from imitation_ros.types import Array
+import numpy as np
+
+
+@dataclass(frozen=True)
+class _Measured:
+    vector: Array
+    stamp_ns: int | None
+    received_ns: int
+
+
+class Feedback:
+    """The newest measured state of each part.
+
+    Args:
+        contract: of the robot.
+        needed: the parts whose state must be known.
+    """
+
+    def __init__(self, contract: Contract, needed: Collection[str]) -> None:
+        self._contract, self._needed = contract, needed
+        self._measured: dict[str, _Measured] = {}
+
+    def take(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
+        """Takes the measured state of an action part."""
+        self._measured[part] = _Measured(vector, stamp_ns, now_ns)
+
+    @property
+    def vectors(self) -> dict[str, Array]:
+        """Part → (n,) where it was last."""
+        return {part: measured.vector for part, measured in self._measured.items()}
+
+    def of_tick(self, tick_ns: int) -> bool:
+        """Lockstep: whether the measured state of the tick has arrived."""
+        found = [self._measured.get(part) for part in self._needed]
+        return all(measured and measured.stamp_ns in (tick_ns, None) for measured in found)
+
+    def lacking(self, now_ns: int) -> str:
+        """Real time: which measured state is missing, old or not finite, or ''."""
+        for part in self._needed:
+            source = self._contract.feedback_source(part)
+            topic = source.topic if source else ''
+            measured = self._measured.get(part)
+            if measured is None:
+                return f'no feedback of {part} on {topic} yet'
+            age_s = (now_ns - measured.received_ns) / 1e9
+            if source is not None and age_s > source.max_age_s:
+                return f'the feedback of {part} on {topic} is {age_s:.2f} s old'
+            if not np.isfinite(measured.vector).all():
+                return f'the feedback of {part} on {topic} is not finite'
+        return ''
