@@ -4,7 +4,8 @@
 where it was commanded. Two good checkpoints take turns; every third reload is of one that is
 corrupt, made for another contract, slow (its weights do not come within the time limit), not
 finite, or finite but so large that its actions are not. A bad activation is a bad checkpoint that
-was taken, or a good one that was not. Times are those of the publishers.
+was taken, or a good one that was not. Times are those of the publishers; the gaps of as long a
+time without reloads are shown beside, as another process that wants the processor makes gaps, too.
 """
 
 from __future__ import annotations
@@ -61,9 +62,13 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             robot = Robot(graph, contract)
             graph.wait_ready()
             robot.drive()
+            robot.wait_for_ticks(7 * reloads)  # about as long as the reloads take
+            undisturbed = robot.largest_gaps()
+            robot.forget()
             rows = [_reload(graph, robot, checkpoints, number) for number in range(reloads)]
             robot.wait_for_ticks(RATE_HZ)
-    gaps = {stream: robot.largest_gap(stream) for stream in TOPICS}
+            robot.stop_noting()
+    gaps = robot.largest_gaps()
     bad = sum(not row['right'] for row in rows) + robot.not_finite
     value = max(gaps.values())
     return {
@@ -74,8 +79,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             'bad activations <= 0': at_most(bad, 0),
         },
         'gaps_in_ticks': gaps,
+        'gaps_in_ticks_without_reloads': undisturbed,
         'ticks': robot.ticks,
         'ticks_by_mode': dict(robot.modes),
+        'reasons_to_hold': dict(robot.reasons),
         'reloads': dict(Counter(row['kind'] for row in rows)),
         'longest_reload_ms': max(row['ms'] for row in rows),
         'rows': rows,
@@ -111,6 +118,7 @@ class Robot:
 
     Attributes:
         modes: of the supervisor → ticks, since it drives.
+        reasons: of the supervisor, where it did not let the policy drive → ticks, since then.
         ticks: since then.
         checkpoint: SHA-256 of the policy's last action.
         not_finite: commands that were not.
@@ -121,8 +129,9 @@ class Robot:
         self._position = [0.0] * len(JOINTS)
         self._times: dict[str, list[int]] = {stream: [] for stream in TOPICS}
         self.modes: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
         self.checkpoint, self.not_finite, self.ticks = '', 0, 0
-        self._ticked = threading.Condition()
+        self._noting, self._ticked = True, threading.Condition()
         node, type = graph.node, message_class(contract.actions['arm'].type)
         state = message_class('sensor_msgs/msg/JointState')
         self._state = state(name=JOINTS, velocity=[0.0] * len(JOINTS))
@@ -134,7 +143,7 @@ class Robot:
         node.create_timer(TICK_S / 2, self._send_state)
 
     def drive(self) -> None:
-        """Lets the policy drive; what was noted before does not count."""
+        """Lets the policy drive."""
         deadline = time.monotonic() + 30.0
         while True:
             try:
@@ -145,10 +154,20 @@ class Robot:
                     raise
                 time.sleep(0.1)
         self.wait_for_ticks(RATE_HZ)
-        self.modes.clear()
-        for times in self._times.values():
-            times.clear()
-        self.ticks = 0
+        self.forget()
+
+    def forget(self) -> None:
+        """What was noted before does not count."""
+        with self._ticked:
+            self.modes.clear()
+            self.reasons.clear()
+            for times in self._times.values():
+                times.clear()
+            self.ticks = 0
+
+    def stop_noting(self) -> None:
+        """What comes from now on is the end of the nodes."""
+        self._noting = False
 
     def wait_for_ticks(self, count: int) -> None:
         """Until so many more decisions of the supervisor."""
@@ -157,9 +176,12 @@ class Robot:
             if not self._ticked.wait_for(lambda: self.ticks >= wanted, 30.0):
                 raise GraphError('the supervisor has stopped deciding')
 
-    def largest_gap(self, stream: str) -> float:
-        """Between two messages of a stream, in ticks."""
-        return round(float(np.diff(self._times[stream]).max()) * RATE_HZ / 1e9, 3)
+    def largest_gaps(self) -> dict[str, float]:
+        """Stream → longest time between two of its messages, in ticks."""
+        return {
+            stream: round(float(np.diff(times).max()) * RATE_HZ / 1e9, 3)
+            for stream, times in self._times.items()
+        }
 
     def _send_state(self) -> None:
         set_stamp(self._state, time.time_ns())
@@ -167,19 +189,28 @@ class Robot:
         self._publisher.publish(self._state)
 
     def _on_command(self, message: Any, info: Mapping[str, int]) -> None:
-        self._times['commands'].append(info['source_timestamp'])
+        self._note('commands', info)
         self.not_finite += not np.isfinite(message.data).all()
         self._position = list(message.data)
 
     def _on_action(self, message: Any, info: Mapping[str, int]) -> None:
-        self._times['policy'].append(info['source_timestamp'])
+        self._note('policy', info)
+
+    def _note(self, stream: str, info: Mapping[str, int]) -> None:
+        if self._noting:
+            self._times[stream].append(info['source_timestamp'])
 
     def _on_status(self, message: Any) -> None:
         self.checkpoint = Status.decode(message).values['checkpoint']
 
     def _on_decision(self, message: Any) -> None:
+        if not self._noting:
+            return
         with self._ticked:
-            self.modes[Status.decode(message).values['mode']] += 1
+            status = Status.decode(message)
+            self.modes[status.values['mode']] += 1
+            if status.values['mode'] != 'policy':
+                self.reasons[status.reason] += 1
             self.ticks += 1
             self._ticked.notify_all()
 

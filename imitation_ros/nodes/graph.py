@@ -32,7 +32,7 @@ STOP_ORDER = ('recorder', 'policy', 'teleop', 'supervisor', 'sim_arm')
 """Who is stopped first: the data is safe before the arm is let go."""
 SERVICES: dict[str, dict[str, Any]] = {
     'sim_arm': {'reset': Trigger, 'pause': SetBool},
-    'supervisor': {'stop': Trigger, 'resume': Trigger, 'home': Trigger},
+    'supervisor': dict.fromkeys(('stop', 'resume', 'home', 'take', 'give_back'), Trigger),
     'recorder': {'start': Trigger, 'success': Trigger, 'failure': Trigger, 'discard': Trigger},
     'policy': {'reload': Trigger},
 }

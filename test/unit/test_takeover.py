@@ -270,12 +270,15 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @initialize()
     def begin(self):
-        self.hands, self.human, self.given, self.steps = Hands(), False, False, 0
+        self.hands, self.human, self.given = Hands(), False, False
         self.hands.run()
+        self.resume()
 
     @rule(
         stream=st.sampled_from(['policy', 'teleop']),
-        wish=st.sampled_from(['near', 'far', 'silent', 'nan', 'foreign', 'not engaged']),
+        wish=st.sampled_from(
+            ['near', 'near', 'near', 'near', 'far', 'silent', 'nan', 'foreign', 'not engaged']
+        ),
         offset=st.floats(-0.25, 0.25),
     )
     def say(self, stream, wish, offset):
@@ -300,6 +303,14 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.hands.step()
             self.check_command()
 
+    @rule(how=st.sampled_from(['', '', '', 'stop', 'fault']))
+    def halt(self, how):
+        if how == 'stop':
+            self.hands.mux.stop('test')
+        elif how == 'fault':
+            self.hands.mux.fail('somebody else commands the arm')
+        self.given = self.given and not how
+
     @rule()
     def resume(self):
         had = self.hands.mux.authority.driving
@@ -307,16 +318,6 @@ class AnyInterleaving(RuleBasedStateMachine):
         self.given = self.given or given
         if given and not had:
             self.human = False
-
-    @rule()
-    def stop(self):
-        self.hands.mux.stop('test')
-        self.given = False
-
-    @rule()
-    def fail(self):
-        self.hands.mux.fail('somebody else commands the arm')
-        self.given = False
 
     def check_command(self):
         command, authority = self.hands.sent[-1], self.hands.mux.authority
@@ -350,4 +351,4 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyInterleaving.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)

@@ -1,0 +1,167 @@
+"""Rounds on a robot: recordings come in, a policy is trained beside them, offered, taken back."""
+
+from __future__ import annotations
+
+from diagnostic_msgs.msg import DiagnosticArray
+from imitation_ros.errors import ImitationError
+from imitation_ros.learning.bc import BCConfig
+from imitation_ros.learning.dagger import DaggerConfig
+from imitation_ros.learning.recorded_rounds import DISCARDED, RecordedRounds
+from imitation_ros.nodes._messages import LATCHED
+from imitation_ros.nodes._params import ParameterError
+from imitation_ros.nodes.trainer import TrainerNode
+from imitation_ros.supervision.gates import GateConfig
+import pytest
+from rcl_interfaces.srv import SetParameters
+from recorded_episodes import CONTRACT, contract, record_lockstep
+from std_srvs.srv import Trigger
+
+
+class PolicyDouble:
+    """The policy node's services, and a say in whether an offer is taken."""
+
+    def __init__(self, ros):
+        self.offers, self.takes = [], True
+        ros.probe.create_service(SetParameters, 'policy/set_parameters', self.on_set)
+        ros.probe.create_service(Trigger, 'policy/reload', self.on_reload)
+
+    def on_set(self, request, response):
+        self.offers.append(request.parameters[0].value.string_value)
+        response.results = []
+        return response
+
+    def on_reload(self, request, response):
+        response.success, response.message = self.takes, 'taken' if self.takes else 'kept: NaN'
+        return response
+
+
+@pytest.fixture
+def trainer(ros, tmp_path):
+    (tmp_path / 'robot.yaml').write_text(CONTRACT)
+    (tmp_path / 'episodes').mkdir()
+    statuses = []
+    ros.probe.create_subscription(
+        DiagnosticArray, 'trainer/status', lambda message: statuses.append(message.status[0]),
+        LATCHED,
+    )  # fmt: skip
+
+    class Trainer:
+        policy = PolicyDouble(ros)
+        episodes, run = tmp_path / 'episodes', tmp_path / 'run'
+
+        def start(self, **parameters):
+            given = {
+                'contract': str(tmp_path / 'robot.yaml'), 'episodes': str(self.episodes),
+                'out': str(self.run), 'epochs': 1, **parameters,
+            }  # fmt: skip
+            self.node = ros.start(TrainerNode, **given)
+            return self
+
+        def value(self, key):
+            return {pair.key: pair.value for pair in statuses[-1].values}[key] if statuses else ''
+
+        def reason(self):
+            return statuses[-1].message
+
+        def wait_for(self, key, value):
+            ros.spin_until(lambda: self.value(key) == value, 60.0, f'{key}: {value}')
+
+    return Trainer()
+
+
+def record(folder, *names, **settings):
+    for seed, name in enumerate(names):
+        record_lockstep(folder / name, 12, seed=seed, **settings)
+
+
+def test_a_round_trains_beside_the_robot_offers_and_says_what_drives(ros, trainer):
+    trainer.start()
+    assert 'no new recording' in ros.call('trainer/train').message
+    record(trainer.episodes, 'a', 'b', 'c')
+    record(trainer.episodes, 'd', outcome='discarded')
+    trainer.wait_for('new labels', '36')
+    assert ros.call('trainer/train').success
+    assert ros.call('trainer/train').message == 'a training is at work'
+    trainer.wait_for('driving round', '0')
+    assert trainer.value('labels') == '36'
+    assert trainer.value('intervention rate') == '1'
+    ros.spin_until(lambda: trainer.policy.offers, what='an offer')
+    assert trainer.policy.offers == [str(trainer.run / 'round_000/checkpoint')]
+    (done,) = trainer.node._rounds.done
+    assert done.left_out == {DISCARDED: 12}
+    assert trainer.node._rounds.waiting == []
+
+
+def test_so_many_new_labels_start_a_round_and_rollback_survives_a_restart(ros, trainer):
+    trainer.start(labels_per_round=20)
+    record(trainer.episodes, 'a', 'b')
+    trainer.wait_for('driving round', '0')
+    record(trainer.episodes, 'c', 'd')
+    trainer.wait_for('rounds', '2')
+    assert trainer.value('labels') == '48'
+    assert trainer.value('driving round') == '1'
+    ros.spin_until(lambda: len(trainer.policy.offers) == 2, what='the second offer')
+    answer = ros.call('trainer/rollback')
+    assert answer.success, answer.message
+    assert trainer.policy.offers[-1].endswith('round_000/checkpoint')
+    trainer.wait_for('driving round', '0')
+    assert ros.call('trainer/rollback').message == 'there is no policy of an earlier round'
+    trainer.node.trigger_deactivate()
+    trainer.node.trigger_cleanup()
+    assert trainer.node.autostart()
+    assert trainer.node._rounds.driving == 0
+
+
+def test_an_offer_that_the_policy_node_refuses_does_not_drive(ros, trainer):
+    trainer.policy.takes = False
+    record(trainer.episodes, 'a', 'b')
+    trainer.start(labels_per_round=20)
+    trainer.wait_for('rounds', '1')
+    ros.spin_until(lambda: trainer.reason() == 'kept: NaN', what='the refusal')
+    trainer.wait_for('driving round', '')
+    assert len(trainer.policy.offers) == 1
+
+
+def test_a_damaged_recording_is_named_and_stops_nothing(ros, trainer):
+    record(trainer.episodes, 'a', 'b', 'c')
+    (bag,) = (trainer.episodes / 'b').glob('*.mcap')
+    bag.write_bytes(bag.read_bytes()[:200])
+    trainer.start(labels_per_round=20)
+    trainer.wait_for('rounds', '1')
+    (done,) = trainer.node._rounds.done
+    assert done.labels == 24
+    assert done.left_out == {'a recording that cannot be read': 1}
+
+
+def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
+    record(trainer.episodes, 'a', outcome='discarded')
+    trainer.start()
+    assert ros.call('trainer/train').success
+    ros.spin_until(lambda: 'no labelled frames' in (trainer.node._reason), 60.0, 'the reason')
+    assert trainer.node._rounds.done == []
+    trainer.wait_for('state', 'waiting')
+
+
+def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
+    record(trainer.episodes, 'a', 'b')
+    trainer.start(epochs=10_000)
+    assert ros.call('trainer/train').success
+    partial = trainer.run / 'round_000.partial'
+    ros.spin_until(lambda: (partial / 'recordings.json').exists(), 60.0, 'the training')
+    trainer.node._process.kill()
+    ros.spin_until(lambda: 'exit code' in trainer.node._reason, what='the end of it')
+    assert trainer.node._rounds.done == []
+    assert len(trainer.node._rounds.waiting) == 2
+    config = DaggerConfig(GateConfig('human'), BCConfig(epochs=10_000, validation_fraction=0.0))
+    again = RecordedRounds(trainer.run, trainer.episodes, contract(), config, 0)
+    assert not partial.exists()
+    assert len(again.waiting) == 2
+    with pytest.raises(ImitationError, match='other settings'):
+        RecordedRounds(trainer.run, trainer.episodes, contract(), config, 1)
+
+
+def test_a_gate_that_asks_an_ensemble_needs_one(ros, trainer):
+    with pytest.raises(AssertionError, match='refused to start'):
+        trainer.start(gate='uncertainty')
+    with pytest.raises(ParameterError, match='contract is not set'):
+        ros.start(TrainerNode)
