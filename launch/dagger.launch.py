@@ -1,8 +1,7 @@
 """DAgger: a policy drives, a person corrects it, and it is trained again while the robot goes on.
 
 On a real robot, or (`sim:=true`) on the simulated arm. Begin an episode by /recorder/start and
-/supervisor/resume; take over by /supervisor/take and give back by /supervisor/give_back, or as
-`takeover` in config/supervisor.yaml says; end it by /recorder/success or /recorder/failure.
+/supervisor/resume; take over by the device's dead-man button, or as `takeover` says; end it by /recorder/success or /recorder/failure.
 /trainer/train begins a round, as `labels_per_round` new labels do. The keyboard needs a terminal
 of its own: `teleop:=none`, and beside it `ros2 run imitation_ros teleop_keyboard --ros-args
 -p contract:=panda_twist -p use_sim_time:=true`.
@@ -19,6 +18,7 @@ def generate_launch_description():
     common = contract | {'use_sim_time': value('sim', bool)}
     task = {'task': value('task')}
     gate = {'gate': value('gate')}
+    takeover = {'takeover': value('takeover')}
     rounds = {
         'episodes': value('out'),
         'out': value('run'),
@@ -38,6 +38,13 @@ def generate_launch_description():
             ),
             DeclareLaunchArgument(
                 'gate', default_value='human', description='Who chooses who drives.'
+            ),
+            DeclareLaunchArgument(
+                'takeover',
+                default_value='engaged',
+                choices=['engaged', 'button', 'moving'],
+                description='How a person takes over: as long as the device is engaged, by '
+                '/supervisor/take and /supervisor/give_back, or by moving the device.',
             ),
             DeclareLaunchArgument(
                 'teleop',
@@ -61,7 +68,7 @@ def generate_launch_description():
             ),
             declare_config(),
             node('sim_arm', contract | task, chosen('sim')),
-            node('supervisor', common | gate),
+            node('supervisor', common | gate | takeover),
             node('policy', common | {'checkpoint': value('checkpoint')}),
             node('teleop_expert', common | task, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),

@@ -28,9 +28,6 @@ from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-SWITCH_INTERVAL_S = 0.0005
-"""How long a tick may wait for the thread that loads a checkpoint; Python's own is 5 ms."""
-
 
 @dataclass(frozen=True)
 class PolicyParams(NodeParams):
@@ -119,7 +116,6 @@ class PolicyNode(ManagedNode):
     def build(self) -> None:
         """Loads the checkpoint and checks it against the contract."""
         use_one_thread()
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         self._contract = load_contract(self.params.contract)
         driver = Driver.load(live_value(self, 'checkpoint'), self._contract)
         self._before: Driver | None = None
