@@ -1,7 +1,8 @@
 """DAgger: a policy drives, a person corrects it, and it is trained again while the robot goes on.
 
 On a real robot, or (`sim:=true`) on the simulated arm. Begin an episode by /recorder/start and
-/supervisor/resume; take over by the device's dead-man button, or as `takeover` says; end it by /recorder/success or /recorder/failure.
+/supervisor/resume; take over by the device's dead-man button, or as `takeover` says; end it by
+/recorder/success or /recorder/failure.
 /trainer/train begins a round, as `labels_per_round` new labels do. The keyboard needs a terminal
 of its own: `teleop:=none`, and beside it `ros2 run imitation_ros teleop_keyboard --ros-args
 -p contract:=panda_twist -p use_sim_time:=true`.

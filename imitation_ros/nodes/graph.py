@@ -32,7 +32,9 @@ STOP_ORDER = ('recorder', 'trainer', 'policy', 'teleop', 'supervisor', 'sim_arm'
 """Who is stopped first: the data is safe before the arm is let go."""
 SERVICES: dict[str, dict[str, Any]] = {
     'sim_arm': {'reset': Trigger, 'pause': SetBool},
-    'supervisor': dict.fromkeys(('stop', 'resume', 'home', 'take', 'give_back'), Trigger),
+    'supervisor': dict.fromkeys(
+        ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'), Trigger
+    ),
     'recorder': {'start': Trigger, 'success': Trigger, 'failure': Trigger, 'discard': Trigger},
     'policy': {'reload': Trigger, 'rollback': Trigger},
     'trainer': {'train': Trigger, 'rollback': Trigger},

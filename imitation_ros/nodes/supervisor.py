@@ -147,6 +147,7 @@ class SupervisorNode(ManagedNode):
         self._tick: list[Command] = []  # what was sent since the last decision
         self._diagnosed: Mode | None = None
         self._notice = ''
+        self._discarded: int | None = None  # first tick of a correction that was taken back
         self._resting: list[Future] = []  # who waits for the robot to rest
         self._warn_about_silence()
         self._create_publishers()
@@ -155,7 +156,7 @@ class SupervisorNode(ManagedNode):
         self._subscribe_feedback()
         # In the default group, a stop that waits for the robot to rest would stop the timer.
         groups = {'stop': ReentrantCallbackGroup()}
-        for name in ('stop', 'resume', 'home', 'take', 'give_back'):
+        for name in ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'):
             handler, group = getattr(self, f'_on_{name}'), groups.get(name)
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._own(self.destroy_service, service)
@@ -258,6 +259,8 @@ class SupervisorNode(ManagedNode):
         gating = self._mux.gating
         if gating is not None and self._mux.authority.gated:
             values |= {'gate': gating.config.gate, 'labels': gating.labels}
+        if self._discarded is not None:
+            values['discarded'], self._discarded = str(self._discarded), None
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
         self._decision.publish(status.encode(new))
         if not self.params.lockstep and last.mode is not self._diagnosed:
@@ -311,6 +314,15 @@ class SupervisorNode(ManagedNode):
 
     def _on_take(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         return self._press(True, 'the human has taken over', response)
+
+    def _on_discard_correction(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """The next decision says so: what the expert did since then gives no labels."""
+        self._discarded = self._mux.corrections.discard()
+        if self._discarded is None:
+            return _respond(response, False, 'there is no correction to discard')
+        return _respond(response, True, f'discarded from tick {self._discarded} on')
 
     def _on_give_back(
         self, request: Trigger.Request, response: Trigger.Response

@@ -11,11 +11,13 @@ class Corrections:
     """Counts the ticks that the expert drives in a row.
 
     Attributes:
+        first_tick_ns: of the correction that goes on, else of the last one; None before any.
         notice: what to tell the operator of the last correction; '' if it was long enough, or if
             the policy does not say how much it learns from.
     """
 
     def __init__(self) -> None:
+        self.first_tick_ns: int | None = None
         self.notice = ''
         self._ticks: set[int] = set()
 
@@ -28,10 +30,20 @@ class Corrections:
             policy: its status values, of which 'history' and 'chunk' count.
         """
         if mode is Mode.EXPERT:
+            if not self._ticks:
+                self.first_tick_ns = tick_ns
             self._ticks.add(tick_ns)
         elif self._ticks:
             self.notice = _too_short(len(self._ticks), policy)
             self._ticks.clear()
+
+    def discard(self) -> int | None:
+        """Takes back the correction that goes on, or the last one; returns its first tick (ns).
+
+        None where there is none that was not taken back before.
+        """
+        first, self.first_tick_ns = self.first_tick_ns, None
+        return first
 
 
 def _too_short(ticks: int, policy: Mapping[str, str]) -> str:

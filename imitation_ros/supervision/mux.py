@@ -267,7 +267,7 @@ class Mux:
         if stream == 'policy' and problem and not problems['policy'] and helped:
             stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
         self._taken |= self.authority.hand_to(stream, problem, reason)
-        self.corrections.update(tick_ns, self.authority.mode, policy.values)
+        self.corrections.update(teleop.tick_ns or tick_ns, self.authority.mode, policy.values)
 
     def _unready(self, stream: str, now_ns: int) -> str:
         """Why a live source that does not drive yet must not begin to, or ''."""

@@ -58,6 +58,13 @@ def test_a_human_takes_over_and_gives_back_by_the_services(ros):
     robot.wait_for_mode('expert')
     assert robot.decided[-1].values['gate'] == 'human'
     assert robot.decided[-1].values['labels'] == 'driven'
+    first = next(d.tick_ns for d in robot.decided if d.values['mode'] == 'expert')
+    assert ros.call('supervisor/discard_correction').success
+    ros.spin_until(
+        lambda: any(d.values.get('discarded') == str(first) for d in robot.decided),
+        what='the decision that says so',
+    )
+    assert not ros.call('supervisor/discard_correction').success
     assert ros.call('supervisor/give_back').success
     robot.wait_for_mode('policy')
 
