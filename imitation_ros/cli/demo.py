@@ -31,7 +31,7 @@ MARK = '.imitation_ros_demo'
 """A file in a demo's folder: only a folder that holds it is cleared for the next demo."""
 SEEDS_A_RUN = 1000
 CURVE_SCENES = 30
-DAGGER_ROUNDS, DAGGER_EPISODES = 4, 6
+DAGGER_EPISODES = 6
 FILM_EPISODES = 3
 FILM_SIZE = (320, 240)
 
@@ -45,7 +45,8 @@ class Demo:
         contract: name or path.
         seed: of the run; the same seed repeats it.
         episodes: demonstrations.
-        rollouts: over topics, of the cloned policy.
+        rollouts: over topics, of each policy.
+        rounds: of DAgger.
         out: folder of everything.
         cloned: labels → success in process of a policy cloned from them.
         expert: success of the expert in the same scenes.
@@ -58,6 +59,7 @@ class Demo:
     seed: int
     episodes: int
     rollouts: int
+    rounds: int
     out: Path
     cloned: dict[int, Any] = field(default_factory=dict)
     expert: Any = None
@@ -88,12 +90,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the demo')
     parser.add_argument('--episodes', type=int, default=50, help='demonstrations to record')
     parser.add_argument('--rollouts', type=int, default=25, help='roll-outs over topics')
+    parser.add_argument('--rounds', type=int, default=4, help='of DAgger')
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs all stages and writes the report."""
-    if options.episodes < 2 or options.rollouts < 1 or options.seed < 0:
-        raise ImitationError('valid: --episodes of at least 2, --rollouts of 1, --seed of 0')
+    if options.episodes < 2 or min(options.rollouts, options.rounds) < 1 or options.seed < 0:
+        raise ImitationError(
+            'valid: --episodes of at least 2, --rollouts and --rounds of 1, --seed of 0'
+        )
     started = time.monotonic()
     demo = Demo(
         options.task,
@@ -101,6 +106,7 @@ def run(options: argparse.Namespace) -> int:
         options.seed,
         options.episodes,
         options.rollouts,
+        options.rounds,
         _cleared(options.out),
     )
     demonstrate(demo)
@@ -233,7 +239,7 @@ def correct(demo: Demo) -> None:
     config = DaggerConfig(
         GateConfig('beta', beta=0.5, beta_per_tick=True), training(epochs=100),
         initial_episodes=max(2, demo.episodes * 2 // 5), episodes=DAGGER_EPISODES,
-        rounds=DAGGER_ROUNDS, held_out_every=0,
+        rounds=demo.rounds, held_out_every=0,
     )  # fmt: skip
     run, curve = demo.out / 'dagger', {}
     with progress('4/5 DAgger over topics', episodes_of(config)) as advance:
