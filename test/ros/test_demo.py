@@ -11,7 +11,7 @@ import time
 
 from imitation_ros.episodes.inspect import inspect_episode
 
-DEADLINE_S = 150
+DEADLINE_S = 280
 
 
 def start(ros, *arguments):
