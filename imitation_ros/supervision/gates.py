@@ -54,6 +54,10 @@ class Choice:
     reason: str
 
 
+TAKEN_OVER = Choice(TELEOP, 'the human has taken over')
+"""Every gate's choice while a human asks for control."""
+
+
 @dataclass(frozen=True)
 class GateConfig:
     """Which gate, and its settings.
@@ -127,7 +131,7 @@ class Gate(Protocol):
         """A new episode begins; what was learned online is kept."""
 
     def choose(self, view: View) -> Choice:
-        """Who should drive this tick."""
+        """Who should drive this tick; a human who asks for control, whatever else there is."""
 
 
 class Beta:
@@ -148,6 +152,8 @@ class Beta:
 
     def choose(self, view: View) -> Choice:
         """The same seed, round, episode and tick: the same choice."""
+        if view.takeover:
+            return TAKEN_OVER
         config = self._config
         key = [config.seed, config.round, self._episode]
         if config.beta_per_tick:
@@ -157,7 +163,7 @@ class Beta:
 
 
 class Shadow:
-    """The policy drives; what the expert does meanwhile are labels."""
+    """The policy drives unless a human takes over; what the expert does meanwhile are labels."""
 
     labels_every_tick: ClassVar[bool] = True
 
@@ -168,7 +174,9 @@ class Shadow:
         """Nothing to do."""
 
     def choose(self, view: View) -> Choice:
-        """Always the policy."""
+        """The policy, unless a human takes over."""
+        if view.takeover:
+            return TAKEN_OVER
         return Choice(POLICY, 'the policy drives, the expert is watched')
 
 
@@ -189,7 +197,7 @@ class Human:
     def choose(self, view: View) -> Choice:
         """Whoever asks for control has it."""
         if view.takeover:
-            return Choice(TELEOP, 'the human has taken over')
+            return TAKEN_OVER
         return Choice(POLICY, 'the human lets the policy drive')
 
 
@@ -211,7 +219,7 @@ class Threshold:
     def choose(self, view: View) -> Choice:
         """With hysteresis: control goes back below `release` times the threshold."""
         if view.takeover:
-            return Choice(TELEOP, 'the human has taken over')
+            return TAKEN_OVER
         factor = self._config.release if view.driving == TELEOP else 1.0
         for name, value, threshold in self.measures(view):
             if value is None:
@@ -286,7 +294,7 @@ class Thrifty:
     def choose(self, view: View) -> Choice:
         """Asks above either quantile, gives back on agreement."""
         if view.takeover:
-            return Choice(TELEOP, 'the human has taken over')
+            return TAKEN_OVER
         if view.uncertainty is None:
             return Choice(TELEOP, 'the policy does not say its uncertainty')
         risk = view.risk or 0.0

@@ -1,0 +1,62 @@
+"""Gates: who should drive a tick."""
+
+from __future__ import annotations
+
+from imitation_ros.errors import ImitationError
+from imitation_ros.supervision.gates import GateConfig, GATES, make_gate, View
+from imitation_ros.types import Spec
+import numpy as np
+import pytest
+
+SPECS = {'arm': Spec('arm', (2,), fields=('x', 'y'), low=-np.ones(2), high=np.ones(2))}
+STILL, FAST = {'arm': np.zeros(2)}, {'arm': np.ones(2)}
+
+
+def view(tick=1, driving='policy', expert=STILL, **more):
+    return View(tick, driving, STILL, expert, **more)
+
+
+@pytest.mark.parametrize('name', GATES)
+def test_a_human_who_takes_over_drives_whatever_the_gate(name):
+    gate = make_gate(GateConfig(name, beta=0.0), SPECS)
+    gate.start(0)
+    assert gate.choose(view(uncertainty=0.0, risk=0.0)).stream == 'policy'
+    assert gate.choose(view(2, uncertainty=0.0, risk=0.0, takeover=True)).stream == 'teleop'
+
+
+def test_beta_draws_the_share_it_says_and_the_same_for_the_same_seed():
+    gates = [make_gate(GateConfig('beta', 0.3, beta_per_tick=True), SPECS) for _ in range(2)]
+    first, second = ([gate.choose(view(k)).stream for k in range(2000)] for gate in gates)
+    assert first == second
+    assert first.count('teleop') / 2000 == pytest.approx(0.3, abs=0.04)
+
+
+def test_beta_falls_as_its_schedule_says():
+    linear, exponential = (
+        [GateConfig('beta', 0.5, name, beta_rounds=4, round=k).present_beta for k in range(6)]
+        for name in ('linear', 'exponential')
+    )
+    assert linear == [0.5, 0.375, 0.25, 0.125, 0.0, 0.0]
+    assert exponential == [1.0, 0.5, 0.25, 0.125, 0.0625, 0.03125]
+
+
+def test_a_threshold_has_hysteresis():
+    gate = make_gate(GateConfig('uncertainty', uncertainty=0.4, release=0.5), SPECS)
+    assert gate.choose(view(uncertainty=0.3)).stream == 'policy'
+    assert gate.choose(view(uncertainty=0.5)).stream == 'teleop'
+    assert gate.choose(view(driving='teleop', uncertainty=0.3)).stream == 'teleop'
+    assert gate.choose(view(driving='teleop', uncertainty=0.1)).stream == 'policy'
+
+
+@pytest.mark.parametrize(
+    ('settings', 'says'),
+    [
+        ({'gate': 'hunam'}, "did you mean 'human'"),
+        ({'beta': 1.5}, 'beta: 1.5; valid: 0 to 1'),
+        ({'uncertainty': 0.0}, 'valid: above 0'),
+        ({'beta_schedule': 'cubic'}, 'beta_schedule'),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(settings, says):
+    with pytest.raises(ImitationError, match=says):
+        GateConfig(**settings)
