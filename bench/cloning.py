@@ -87,12 +87,17 @@ class Cloning:
 
 def parse(argv: Sequence[str] | None, description: str) -> argparse.Namespace:
     """The options of the cloning figures."""
-    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    return parser_of(description).parse_args(argv)
+
+
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """Of every figure of learning; one may add its own options."""
+    parser = argparse.ArgumentParser(description=(description or '').partition('\n')[0])
     parser.add_argument('--quick', action='store_true', help='a small run, for the tests')
     parser.add_argument('--fresh', action='store_true', help='forget the rows of earlier runs')
     parser.add_argument('--test-block', type=int, default=0, help='another block of test scenes')
-    parser.add_argument('--validation', action='store_true', help='validation scenes instead')
-    return parser.parse_args(argv)
+    parser.add_argument('--validation', action='store_true', help='validation seeds instead')
+    return parser
 
 
 def first_scene(options: argparse.Namespace) -> int:

@@ -20,7 +20,7 @@ from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.supervision.gates import GateConfig
 
-from bench.cloning import TEST_BLOCK, TEST_SEED, VALIDATION_SEED
+from bench.cloning import first_scene, parser_of, rows_name
 from bench.gym_tasks import GymCollector, TASKS
 from bench.harness import at_most
 from bench.rows import Rows, say
@@ -76,12 +76,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         config = replace(BASE, training=training, rounds=1)
         chosen = {name: replace(each, config=config) for name, each in chosen.items()}
         seeds, scenes = [50], 1
-    first = VALIDATION_SEED if options.validation else TEST_SEED + TEST_BLOCK * options.test_block
+    first = first_scene(options)
     table, rows = [], []
     for name, setting in chosen.items():
         kept = Rows(
-            f'dagger_gym_{name}' + ('_validation' if options.validation else '')
-            + (f'_block{options.test_block}' if options.test_block else ''),
+            rows_name(f'dagger_gym_{name}', options),
             {**asdict(setting), 'scenes': scenes, 'first_scene': first, 'target': TARGET},
             options.quick,
             options.fresh,
@@ -114,11 +113,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('--quick', action='store_true', help='a small run, for the tests')
-    parser.add_argument('--fresh', action='store_true', help='forget the rows of earlier runs')
-    parser.add_argument('--test-block', type=int, default=0, help='another block of test scenes')
-    parser.add_argument('--validation', action='store_true', help='validation seeds instead')
+    parser = parser_of(__doc__)
     parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
     parser.add_argument('--tasks', nargs='+', choices=SETTINGS, default=list(SETTINGS))
     return parser.parse_args(argv)

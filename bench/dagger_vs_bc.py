@@ -23,7 +23,7 @@ from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.types import Episode
 import numpy as np
 
-from bench.cloning import TEST_BLOCK, TEST_SEED, VALIDATION_SEED
+from bench.cloning import first_scene, parser_of, rows_name
 from bench.disturbances import evaluate_disturbed
 from bench.harness import at_most, bootstrap_interval
 from bench.rows import Rows, say
@@ -61,15 +61,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         training = replace(TRAINING, epochs=1)
         config = replace(CONFIG, training=training, initial_episodes=2, episodes=1, rounds=1)
         compared, seeds, scenes, many_labels = (1,), range(50, 51), 1, 100
-    first = VALIDATION_SEED if options.validation else TEST_SEED + TEST_BLOCK * options.test_block
+    first = first_scene(options)
     settings = {
         'dagger': asdict(config), 'compared': compared, 'many_labels': many_labels,
         'scenes': scenes, 'first_scene': first, 'task': TASK, 'contract': CONTRACT,
     }  # fmt: skip
-    name = 'dagger_vs_bc_validation' if options.validation else (
-        f'dagger_vs_bc_block{options.test_block}' if options.test_block else 'dagger_vs_bc'
-    )  # fmt: skip
-    rows = Rows(name, settings, options.quick, options.fresh)
+    rows = Rows(rows_name('dagger_vs_bc', options), settings, options.quick, options.fresh)
     pairs = [
         rows.get(
             seed,
@@ -83,11 +80,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or '').splitlines()[0])
-    parser.add_argument('--quick', action='store_true', help='a small run, for the tests')
-    parser.add_argument('--fresh', action='store_true', help='forget the rows of earlier runs')
-    parser.add_argument('--test-block', type=int, default=0, help='another block of test scenes')
-    parser.add_argument('--validation', action='store_true', help='validation seeds instead')
+    parser = parser_of(__doc__)
     parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
     return parser.parse_args(argv)
 
