@@ -45,7 +45,8 @@ def generate_launch_description():
                 default_value='engaged',
                 choices=['engaged', 'button', 'moving'],
                 description='How a person takes over: as long as the device is engaged, by '
-                '/supervisor/take and /supervisor/give_back, or by moving the device.',
+                '/supervisor/take and /supervisor/give_back, or by moving the device. '
+                'The script of teleop:=expert is always engaged: use button.',
             ),
             DeclareLaunchArgument(
                 'teleop',

@@ -14,7 +14,7 @@ up. Where policies can be rolled out (`trial`), success decides.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 import math
@@ -244,23 +244,60 @@ def _run_round(
     newest = [each.episode for each in collected]
     train, held_out = split_rounds([*past, newest], collector.contract, config.held_out_every)
     offer = make_offer(train, held_out, driver, config, seed, partial / 'checkpoint', trial)
-    labels = sum(each.labels for each in collected)
-    finished = Round(
-        number=number,
-        labels=labels,
-        label_total=labels + (done[-1].label_total if done else 0),
-        episodes=len(collected),
-        successes=sum(each.success for each in collected),
-        ticks=sum(each.ticks for each in collected),
-        expert_ticks=sum(each.expert_ticks for each in collected),
-        switches=sum(each.switches for each in collected),
-        left_out=dict(sum((Counter(dict(each.left_out)) for each in newest), Counter())),
-        **asdict(offer),
-        driving=number if offer.accepted or driving is None else driving,
-        seconds=round(time.monotonic() - began, 3),
-    )
+    left_out = dict(sum((Counter(dict(each.left_out)) for each in newest), Counter()))
+    finished = account(done, collected, left_out, offer, driving, time.monotonic() - began)
     rounds.commit(finished)
     return finished
+
+
+class _RollOut(Protocol):
+    """What a round counts of an episode; see `Collected`."""
+
+    @property
+    def labels(self) -> int: ...
+    @property
+    def success(self) -> bool: ...
+    @property
+    def ticks(self) -> int: ...
+    @property
+    def expert_ticks(self) -> int: ...
+    @property
+    def switches(self) -> int: ...
+
+
+def account(
+    done: Sequence[Round],
+    roll_outs: Sequence[_RollOut],
+    left_out: Mapping[str, int],
+    offer: Offer,
+    driving: int | None,
+    seconds: float,
+) -> Round:
+    """The record of the round after those that are done.
+
+    Args:
+        done: all rounds before.
+        roll_outs: of the round.
+        left_out: reason → ticks that gave no labelled frame because of it.
+        offer: the policy trained in the round.
+        driving: round whose policy drove it, None if there was none.
+        seconds: of wall time.
+    """
+    labels = sum(each.labels for each in roll_outs)
+    return Round(
+        number=len(done),
+        labels=labels,
+        label_total=labels + (done[-1].label_total if done else 0),
+        episodes=len(roll_outs),
+        successes=sum(each.success for each in roll_outs),
+        ticks=sum(each.ticks for each in roll_outs),
+        expert_ticks=sum(each.expert_ticks for each in roll_outs),
+        switches=sum(each.switches for each in roll_outs),
+        left_out=left_out,
+        **asdict(offer),
+        driving=len(done) if offer.accepted or driving is None else driving,
+        seconds=round(seconds, 3),
+    )
 
 
 def _collect(

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 import ctypes
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 import fcntl
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -27,7 +27,7 @@ from imitation_ros.episodes.rosbag2 import METADATA
 from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.errors import EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract
-from imitation_ros.learning.dagger import DaggerConfig, make_offer, split_rounds
+from imitation_ros.learning.dagger import account, DaggerConfig, make_offer, split_rounds
 from imitation_ros.learning.rounds import (
     CHECKPOINT,
     FRAMES,
@@ -189,21 +189,8 @@ class RecordedRounds:
         train, held_out = split_rounds(rounds, self._contract, self._config.held_out_every)
         driver = None if driving is None else self.checkpoint(driving)
         offer = make_offer(train, held_out, driver, self._config, self._seed, partial / CHECKPOINT)
-        labels = sum(each.labels for each in taken)
-        finished = Round(
-            number=number,
-            labels=labels,
-            label_total=labels + (done[-1].label_total if done else 0),
-            episodes=len(taken),
-            successes=sum(each.success for each in taken),
-            ticks=sum(each.ticks for each in taken),
-            expert_ticks=sum(each.expert_ticks for each in taken),
-            switches=sum(each.switches for each in taken),
-            left_out=_left_out(taken, refused),
-            **asdict(offer),
-            driving=number if offer.accepted or driving is None else driving,
-            seconds=round(time.monotonic() - began, 3),
-        )
+        left_out, seconds = _left_out(taken, refused), time.monotonic() - began
+        finished = account(done, taken, left_out, offer, driving, seconds)
         self._rounds.commit(finished)
         return finished
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from imitation_ros.episodes.align import DRIVING, load_episode
-from imitation_ros.episodes.reader import EpisodeReader
-from imitation_ros.episodes.tracks import read_tracks
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.learning.dagger import Collected
+from imitation_ros.learning.recorded_rounds import read_recording
 from imitation_ros.nodes.session import EpisodeResult, LockstepSession
 from imitation_ros.supervision.gates import GateConfig, make_gate
 
@@ -78,16 +75,14 @@ def _parameters(gate: GateConfig) -> dict[str, Any]:
 
 def _collected(result: EpisodeResult, contract: Contract, labels_every_tick: bool) -> Collected:
     assert result.path is not None  # it was recorded
-    decisions = read_tracks(EpisodeReader(result.path), contract).streams['executed'].statuses
-    modes = [status.values.get('mode', '') for status in decisions.values()]
-    drove = [mode for mode in modes if mode in DRIVING]
-    expert_ticks = drove.count('expert')
+    recording = read_recording(result.path, contract)
+    assert recording.episode is not None  # nobody discards one here
     return Collected(
-        episode=load_episode(result.path, contract),
+        episode=recording.episode,
         seed=result.seed,
         success=result.success,
-        ticks=len(drove),  # the last one, at the goal, included
-        expert_ticks=expert_ticks,
-        labels=len(drove) if labels_every_tick else expert_ticks,
-        switches=sum(before != after for before, after in pairwise(drove)),
+        ticks=recording.ticks,  # the last one, at the goal, included
+        expert_ticks=recording.expert_ticks,
+        labels=recording.ticks if labels_every_tick else recording.expert_ticks,
+        switches=recording.switches,
     )
