@@ -134,7 +134,10 @@ def _range(rules: Any, hint: Any) -> dict[str, Any]:
 
 def _problem(field: dataclasses.Field[Any], value: Any) -> str:
     valid = field.metadata['one_of']
-    return f'found {value!r}; {one_of(value, valid)}' if valid and value not in valid else ''
+    for each in value if isinstance(field.default, tuple) else (value,):
+        if valid and each not in valid:
+            return f'found {each!r}; {one_of(each, valid)}'
+    return ''
 
 
 def _check_changes(fields: Any, parameters: list[Parameter]) -> SetParametersResult:

@@ -26,7 +26,7 @@ from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, new, RELIABLE, SENSOR
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
-from imitation_ros.nodes._recorded_topics import RecordedTopics
+from imitation_ros.nodes._recorded_topics import RecordedTopics, SOURCES
 from imitation_ros.nodes._recording import in_words, Recording
 from imitation_ros.nodes._recording_health import diagnostic, ERROR, OK, topic_diagnostics, WARN
 from imitation_ros.nodes._runtime import run_node
@@ -50,6 +50,11 @@ class RecorderParams(NodeParams):
     contract: str = param('', 'Which topics are recorded: a path, or the name of an own contract.')
     out: str = param('episodes', 'Folder of the data set; each episode becomes a folder in it.')
     lockstep: bool = param(False, 'Acknowledge each tick of a lockstep simulation.')
+    participants: tuple[str, ...] = param(
+        (),
+        'Streams that a lockstep tick is whole with; empty: those that somebody publishes.',
+        one_of=SOURCES,
+    )
     task: str = param('', 'What is demonstrated; for the next episode.', live=True)
     operator: str = param('', 'Who demonstrates; for the next episode.', live=True)
     seed: int = param(-1, 'Of the scene, -1 for none; for the next episode.', low=-1, live=True)
@@ -99,7 +104,9 @@ class RecorderNode(ManagedNode):
         self._count_anew()
         self._ack: TickAck | None = None
         if self.params.lockstep:
-            self._ack = TickAck(self._contract, self._topics.takes_part, _decode_status)
+            named = frozenset(self.params.participants)
+            takes_part = named.__contains__ if named else self._topics.takes_part
+            self._ack = TickAck(self._contract, takes_part, _decode_status)
         self._topics.adapt(recording=False)
         self._listen()
 

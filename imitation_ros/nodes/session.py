@@ -67,14 +67,21 @@ class LockstepSession:
         self._ended: queue.Queue[Status] = queue.Queue()
         common = {'contract': contract, 'lockstep': True}
         participants = ('supervisor', 'recorder') if out is not None else ('supervisor',)
+        # Named, not discovered: a node may be active before all others have found it.
+        streams = tuple('policy' if name == 'policy' else 'teleop' for name in sources)
         self.graph = Graph(log_dir, domain_id)
         try:
             self.graph.start('sim_arm', {**common, 'task': task, 'participants': participants})
-            self.graph.start('supervisor', {**common, **(supervisor_parameters or {})})
+            self.graph.start(
+                'supervisor',
+                {**common, 'participants': streams, **(supervisor_parameters or {})},
+            )
             for source, parameters in sources.items():
                 self.graph.start(source, {**common, **parameters})
             if out is not None:
-                self.graph.start('recorder', {**common, 'out': out, 'task': task})
+                self.graph.start(
+                    'recorder', {**common, 'participants': streams, 'out': out, 'task': task}
+                )
             self.graph.listen(
                 EPISODE_TOPIC, STATUS_TYPE, lambda message: self._ended.put(Status.decode(message))
             )

@@ -29,7 +29,7 @@ from imitation_ros.frames.status import (
 )
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
-from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
+from imitation_ros.nodes._params import live_value, load_params, NodeParams, param
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.sim.lockstep import Lockstep
 from imitation_ros.sim.model import PANDA
@@ -56,7 +56,7 @@ class SimArmParams(NodeParams):
     contract: str = param('panda_twist', 'Names the action topics and their form.')
     lockstep: bool = param(False, 'Wait for the answers to each tick instead of real time.')
     participants: tuple[str, ...] = param(
-        ('supervisor',), "Who must answer each lockstep tick: 'supervisor', 'recorder'."
+        ('supervisor',), 'Who must answer each lockstep tick.', one_of=('supervisor', 'recorder')
     )
     seed: int = param(0, 'Scene of the next ~/reset, which moves it on by one.', low=0, live=True)
     camera_hz: float = param(0.0, 'Rate of camera/image_raw; 0 is off.', low=0.0, high=60.0)
@@ -75,9 +75,6 @@ class SimArmNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('sim_arm', **kwargs)
         self.params: SimArmParams = load_params(self, SimArmParams)
-        for name in self.params.participants:
-            if name not in ('supervisor', 'recorder'):
-                raise ParameterError(f'sim_arm: participant {name!r}; valid: supervisor, recorder')
 
     def build(self) -> None:
         """Builds the world and its topics."""

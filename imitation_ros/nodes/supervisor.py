@@ -54,6 +54,12 @@ class SupervisorParams(NodeParams):
 
     contract: str = param('', "The robot's contract: topics, rates and limits.")
     lockstep: bool = param(False, 'One command for each tick of a simulation that waits for it.')
+    participants: tuple[str, ...] = param(
+        (),
+        'Streams that must answer each lockstep tick; empty: the holder, or with a gate whoever '
+        'publishes at ~/resume.',
+        one_of=STREAMS,
+    )
     stale_after_s: float = param(
         0.0, 'Age of the newest action that puts the robot on hold, s; 0: two ticks.', low=0.0
     )
@@ -136,6 +142,7 @@ class SupervisorNode(ManagedNode):
             self.params.lockstep,
             self.params.stale_after_s,
             self.params.home_speed,
+            self.params.participants,
         )
         self._mux.takeover = Takeover(
             self.params.takeover,

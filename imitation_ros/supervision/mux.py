@@ -55,6 +55,8 @@ class Mux:
         lockstep: whether simulated time waits for each command.
         stale_after_s: age limit of a source's newest action; 0 means two ticks.
         home_speed: as a fraction of the velocity limits.
+        participants: lockstep: streams whose word each tick waits for; empty: the holder's, or
+            with a gate those that were there at `resume`.
 
     Attributes:
         authority: who drives.
@@ -72,6 +74,7 @@ class Mux:
         lockstep: bool = False,
         stale_after_s: float = 0.0,
         home_speed: float = 0.2,
+        participants: Collection[str] = (),
     ) -> None:
         self._contract, self._lockstep = contract, lockstep
         self._period_ns = contract.tick_period_ns
@@ -91,7 +94,8 @@ class Mux:
         self.takeover = Takeover(BUTTON, contract)
         self.corrections = Corrections()
         self._handover = Handover(contract, self._guard)
-        self._awaited: set[str] = set()  # lockstep: whose word each tick needs
+        self._participants = frozenset(participants)
+        self._awaited: set[str] = set()  # lockstep: who has spoken since `resume`, or was there
         self._taken = False  # hands have changed since the last command
         self._policy_since_ns: int | None = None  # since when the policy is to drive again
         self.noise = ActionNoise(contract, 0.0, 0)
@@ -129,7 +133,7 @@ class Mux:
         Args:
             now_ns: steady time.
             matched: streams that somebody publishes. In lockstep, where time waits for
-                the supervisor, a source that is there counts as live.
+                the supervisor, a source that is there counts as live, and so do participants.
             gate: who is to choose the source; None: nobody, there must be only one.
         """
         lacking = self._lacking(now_ns)
@@ -138,6 +142,7 @@ class Mux:
         had_authority = self.authority.driving
         problems = self.problems(now_ns)
         if self._lockstep:
+            matched = self._participants or matched
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
@@ -222,10 +227,11 @@ class Mux:
 
     def _whole(self, stream: str, tick_ns: int) -> bool:
         """Lockstep: whether the word of `stream` was the last that the tick waited for."""
-        if not self.authority.gated:
+        if not self.authority.gated and not self._participants:
             return self.authority.holder in (None, stream)
         self._awaited.add(stream)
-        return all(self.watches[each].tick_ns == tick_ns for each in self._awaited)
+        awaited = self._participants or self._awaited
+        return all(self.watches[each].tick_ns == tick_ns for each in awaited)
 
     def _problems_at(self, tick_ns: int) -> dict[str, str]:
         """Lockstep: stream → why it has no action for the tick, '' if it has."""

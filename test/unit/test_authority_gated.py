@@ -97,6 +97,22 @@ def test_where_only_one_is_published_it_alone_is_waited_for():
     assert say(mux, 'teleop', 2).mode is Mode.POLICY
 
 
+def test_a_participant_that_is_not_discovered_yet_is_waited_for_before_and_after_resume():
+    mux = Mux(REACH, lockstep=True, participants=BOTH)
+    assert say(mux, 'teleop', 1) is None
+    assert say(mux, 'policy', 1).mode is Mode.STOPPED
+    assert say(mux, 'teleop', 1) is None, 'the one that completed the tick asks for it'
+    assert mux.resume(0, ['teleop'], GateConfig('shadow'))[0]
+    assert say(mux, 'teleop', 2) is None
+    assert say(mux, 'policy', 2).mode is Mode.POLICY
+
+
+def test_a_participant_counts_as_live_at_resume_before_it_is_discovered():
+    mux = Mux(REACH, lockstep=True, participants=['policy'])
+    assert mux.resume(0, []) == (True, 'policy has authority')
+    assert say(mux, 'policy', 1).mode is Mode.POLICY
+
+
 def test_the_robot_holds_where_the_chosen_one_has_no_action():
     mux = lockstep(GateConfig('shadow'))
     assert both(mux, 1).mode is Mode.POLICY
