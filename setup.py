@@ -50,7 +50,7 @@ setup(
     install_requires=['setuptools', 'numpy', 'pillow', 'pydantic', 'PyYAML', 'rich'],
     extras_require={
         'bags': ['lz4', 'mcap', 'mcap-ros2-support', 'zstandard'],
-        'learning': ['safetensors', 'threadpoolctl', 'torch'],
+        'learning': ['safetensors', 'stable-baselines3', 'threadpoolctl', 'torch'],
         'sim': ['gymnasium', 'imageio', 'matplotlib', 'pybullet'],
         # rclpy, Fast DDS and the messages as wheels, for machines without ROS.
         'ros': [
