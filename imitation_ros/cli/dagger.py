@@ -67,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the rounds, or goes on with them."""
     from imitation_ros.learning.dagger import DaggerConfig
+    from imitation_ros.learning.rounds import PLOT
+    from imitation_ros.report.plots import plot_rounds
     from imitation_ros.supervision.gates import GateConfig
 
     gate = GateConfig(
@@ -89,12 +91,14 @@ def run(options: argparse.Namespace) -> int:
             options.task, contract, collector, config, options.out, options.seed,
             options.trials, advance,
         )  # fmt: skip
+    picture = plot_rounds(options.out / PLOT, result.rounds, f'DAgger, {options.task}')
     if options.json:
         rounds = [vars(each) for each in result.rounds]
         print_json({'checkpoint': str(result.checkpoint), 'rounds': rounds})
     else:
         print_rounds(options.task, result)
         print(f'{result.checkpoint} drives: ./run evaluate {result.checkpoint}')
+        print(f'{picture}: success and intervention rate of each round')
     return 0
 
 
