@@ -25,7 +25,14 @@ from imitation_ros.frames.status import (
     TickAction,
 )
 from imitation_ros.nodes._managed import ManagedNode
-from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
+from imitation_ros.nodes._messages import (
+    LATCHED,
+    message_class,
+    new,
+    qos_profile,
+    RELIABLE,
+    SENSOR,
+)
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._sole import second_publisher
@@ -38,8 +45,10 @@ from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+EMERGENCY_TOPIC = 'emergency_stop'
 GATE_SETTINGS = (
     'gate', 'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy',
     'risk', 'release', 'budget',
@@ -163,6 +172,9 @@ class SupervisorNode(ManagedNode):
             for stream, watch in self._mux.watches.items()
         ]
         self._subscribe_feedback()
+        for qos in (SENSOR, LATCHED):  # whoever publishes it, and what was said before
+            stop = self.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency, qos)
+            self._own(self.destroy_subscription, stop)
         # In the default group, a stop that waits for the robot to rest would stop the timer.
         groups = {'stop': ReentrantCallbackGroup()}
         for name in ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'):
@@ -215,6 +227,13 @@ class SupervisorNode(ManagedNode):
                 self._mux.measure(part, vector, stamp_ns(message), time.monotonic_ns())
         if self.params.lockstep and self._mux.waiting_for is not None:
             self._answer(self._mux.waiting_for)
+
+    def _on_emergency(self, message: Bool) -> None:
+        if message.data == self._mux.pressed:
+            return
+        self._mux.emergency(message.data)
+        pressed = 'pressed' if message.data else 'released; ~/resume gives authority again'
+        self.get_logger().warning(f'emergency stop {pressed}')
 
     # Commands.
 

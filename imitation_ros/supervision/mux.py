@@ -23,6 +23,8 @@ from imitation_ros.supervision.takeover import BUTTON, Takeover
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.types import Action, Array
 
+EMERGENCY = 'emergency stop is pressed'
+
 
 @dataclass(frozen=True)
 class Command:
@@ -64,6 +66,7 @@ class Mux:
         takeover: how a human asks for control; gates are told.
         corrections: how long the expert drove.
         noise: added to the expert's actions before they are executed.
+        pressed: whether the emergency stop is.
         waiting_for: lockstep: the stream whose tick waits for its measured state.
         watches: stream → what is known of it.
     """
@@ -84,6 +87,7 @@ class Mux:
         self._guard = Guard(contract)
         self._restart = True  # the next command must start at the measured state
         self._silent = True  # nothing was sent where the last command was due
+        self.pressed = False
         self._feedback = Feedback(contract, self._guard.measurable)
         self._answered: Command | None = None
         self._asked_by = ''
@@ -107,11 +111,13 @@ class Mux:
             stream: 'policy' or 'teleop'.
             tick: the action.
             now_ns: steady time.
-            ros_ns: ROS time; an action for a tick that is long past is stale when it comes.
+            ros_ns: ROS time; an action for a tick that is long past is stale when it comes, and
+                one for a tick to come is from a clock that cannot be trusted.
         """
         late_ns = ros_ns - tick.status.tick_ns
-        late = not self._lockstep and late_ns > self._stale_after_ns
-        fault = f'its action is for a tick {late_ns / 1e9:.2f} s ago' if late else ''
+        late = not self._lockstep and abs(late_ns) > self._stale_after_ns
+        side = 'ago' if late_ns > 0 else 'ahead'
+        fault = f'its action is for a tick {abs(late_ns) / 1e9:.2f} s {side}' if late else ''
         self.watches[stream].take(tick, now_ns, fault)
 
     def measure(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
@@ -136,7 +142,7 @@ class Mux:
                 the supervisor, a source that is there counts as live, and so do participants.
             gate: who is to choose the source; None: nobody, there must be only one.
         """
-        lacking = self._lacking(now_ns)
+        lacking = EMERGENCY if self.pressed else self._lacking(now_ns)
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
         had_authority = self.authority.driving
@@ -162,8 +168,16 @@ class Mux:
         self._homing = False
         self.authority.stop(fault, fault=True)
 
+    def emergency(self, pressed: bool) -> None:
+        """Stops, and lets nobody drive while the button is pressed; releasing it moves nothing."""
+        self.pressed = pressed
+        if pressed:
+            self.fail(EMERGENCY)
+
     def home(self, now_ns: int) -> tuple[bool, str]:
         """Starts the slow drive to the contract's home, or says why not."""
+        if self.pressed:
+            return False, EMERGENCY
         if not self._contract.home:
             return False, 'the contract has no home'
         if self.authority.mode is not Mode.STOPPED:

@@ -11,12 +11,13 @@ from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Pairing, Status, STATUS_TYPE
-from imitation_ros.nodes._messages import new
+from imitation_ros.nodes._messages import LATCHED, new, SENSOR
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.supervisor import SupervisorNode
 import numpy as np
 import pytest
+from std_msgs.msg import Bool
 
 CONTRACT = Path(__file__).parents[2] / 'config/contracts/panda_position.yaml'
 PANDA = load_contract(CONTRACT)
@@ -99,6 +100,14 @@ class Robot:
     def drive(self):
         """Resumes, as soon as the supervisor allows it."""
         self.ros.spin_until(lambda: self.ros.call('supervisor/resume').success, what='resume')
+
+    def drive_far(self):
+        """Resumes, and waits until the robot is in the middle of a long motion."""
+        self.drive()
+        self.target = HOME + 0.4
+        self.ros.spin_until(
+            lambda: self.arm and self.arm[-1].data[0] > HOME[0] + 0.12, what='motion'
+        )
 
     def wait_for_mode(self, mode):
         def reached():
@@ -239,12 +248,10 @@ def test_a_teleoperator_who_lets_go_loses_authority(ros):
 def test_stop_answers_when_the_robot_is_at_rest_and_then_it_is_silent(ros):
     robot = Robot(ros)
     robot.live()
-    robot.drive()
-    robot.target = HOME + 0.4
-    ros.spin_until(lambda: len(robot.arm) > 8)
+    robot.drive_far()
     assert robot.arm[-1].data != robot.arm[-2].data
     answer = ros.call('supervisor/stop')
-    assert (answer.success, answer.message) == (True, 'stopped (was expert)')
+    assert answer.success, answer.message
     ros.spin_until(lambda: robot.decided[-1].sent == 0, what='a decision without commands')
     steps = np.abs(np.diff([message.data for message in robot.arm], axis=0))
     assert steps[-1].max() == pytest.approx(0.0, abs=1e-9)
@@ -256,9 +263,7 @@ def test_stop_answers_when_the_robot_is_at_rest_and_then_it_is_silent(ros):
 def test_deactivation_sends_the_hold_last(ros):
     robot = Robot(ros)
     robot.live()
-    robot.drive()
-    robot.target = HOME + 0.4
-    ros.spin_until(lambda: len(robot.arm) > 8)
+    robot.drive_far()
     robot.supervisor.trigger_deactivate()
     ros.spin_for(0.2)
     assert robot.decided[-1].reason == 'the supervisor is ending'
@@ -274,9 +279,7 @@ def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
     robot = Robot(ros, process=True)
     try:
         robot.live()
-        robot.drive()
-        robot.target = HOME + 0.4
-        ros.spin_until(lambda: len(robot.arm) > 8, what='motion')
+        robot.drive_far()
         robot.supervisor.send_signal(number)
         ros.spin_until(lambda: robot.supervisor.poll() is not None, what='the end')
         ros.spin_for(0.1)
@@ -290,6 +293,34 @@ def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
     assert acceleration.max() <= PANDA.actions['arm'].max_acceleration[0] + 1e-6
     speed = np.abs(path[-1] - path[-2]) * PANDA.command_hz
     assert speed.max() <= PANDA.actions['arm'].max_acceleration[0] / PANDA.command_hz + 1e-6
+
+
+@pytest.mark.parametrize('qos', [LATCHED, SENSOR], ids=['latched', 'best effort'])
+def test_an_emergency_stop_stops_whatever_qos_it_comes_with(ros, qos):
+    robot = Robot(ros)
+    button = ros.publisher('emergency_stop', 'std_msgs/msg/Bool', qos)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    ros.spin_until(lambda: button.get_subscription_count(), what='discovery')
+    button.publish(Bool(data=True))
+    robot.wait_for_mode('stopped')
+    assert robot.decided[-1].reason == 'emergency stop is pressed'
+    assert ros.call('supervisor/resume').message == 'emergency stop is pressed'
+    button.publish(Bool(data=False))
+    robot.drive()
+    robot.wait_for_mode('expert')
+
+
+def test_an_emergency_stop_from_before_the_start_is_heard(ros):
+    button = ros.publisher('emergency_stop', 'std_msgs/msg/Bool', LATCHED)
+    button.publish(Bool(data=True))
+    robot = Robot(ros)
+    robot.live()
+    ros.spin_until(
+        lambda: ros.call('supervisor/resume').message == 'emergency stop is pressed',
+        what='the refusal',
+    )
 
 
 def test_home_drives_there_and_is_refused_while_somebody_drives(ros):

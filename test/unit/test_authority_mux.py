@@ -193,6 +193,35 @@ def test_an_action_for_a_tick_long_past_is_not_executed():
     )
 
 
+def test_an_action_for_a_tick_to_come_is_not_executed():
+    """The clock of who sends it is ahead: nobody can tell how old its actions are."""
+    robot = RealTime()
+    robot.run(0.1, 'policy')
+    robot.resume()
+    robot.mux.offer('policy', tick_action(robot.now_ns + S), robot.now_ns, robot.now_ns)
+    command = robot.mux.command(robot.now_ns, robot.now_ns)
+    assert (command.mode, command.reason) == (
+        Mode.HOLD,
+        'policy: its action is for a tick 1.00 s ahead',
+    )
+
+
+def test_an_emergency_stop_is_a_fault_that_resume_does_not_end_while_it_lasts():
+    robot = RealTime()
+    robot.run(0.1, 'policy')
+    robot.resume()
+    robot.run(0.1, 'policy')
+    robot.mux.emergency(True)
+    assert robot.run(0.3, 'policy').mode is Mode.STOPPED
+    assert robot.mux.resume(robot.now_ns, []) == (False, 'emergency stop is pressed')
+    assert robot.mux.home(robot.now_ns) == (False, 'emergency stop is pressed')
+    robot.mux.emergency(False)
+    assert robot.run(0.3, 'policy').mode is Mode.STOPPED, 'releasing it moves nothing'
+    assert robot.mux.authority.fault == 'emergency stop is pressed'
+    assert robot.resume()[0]
+    assert robot.mux.authority.fault == ''
+
+
 def test_resume_and_home_need_fresh_feedback():
     robot = RealTime()
     robot.run(0.1, 'policy', feedback=False)
