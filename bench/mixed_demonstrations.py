@@ -15,17 +15,17 @@ from imitation_ros.types import Action, Array, Episode, Frame
 import numpy as np
 
 GOOD, CLUMSY, WRONG = 'good', 'clumsy', 'wrong'
-WRONG_PLACE_M = (0.48, -0.34, 0.20)
-"""Where a wrong demonstration brings the cube, whatever the goal."""
+WRONG_PLACE_M = (0.48, -0.34, 0.03)
+"""Where a wrong demonstration grasps, whatever lies elsewhere."""
 Act = Callable[[Frame], Action]
 
 
 class Elsewhere:
-    """The expert of another task: it brings things to a fixed place and ignores the goal."""
+    """An expert who takes the cube to be at a fixed place, where it never is."""
 
     def __init__(self, expert: Act, contract: Contract) -> None:
         self._expert = expert
-        self._name, self._places = fields(contract, 'goal/pose')
+        self._name, self._places = fields(contract, 'object/pose')
 
     def __call__(self, frame: Frame) -> Action:
         """What it does in this frame."""

@@ -32,6 +32,8 @@ LIKELIHOOD_SCALE = 2.0
 """Of the standardized log-likelihood beside inputs of variance 1: the one that generalizes."""
 LOSS_FLOOR = 1e-2
 """Added to a clone's loss before its logarithm is taken."""
+EVIDENCE_FRAMES = 10
+"""So many frames, which resemble each other, are one piece of evidence about their episode."""
 
 
 class NoGoodEpisodesError(ImitationError):
@@ -52,10 +54,10 @@ class WeightingConfig:
 
     Attributes:
         prior: share of all frames that is thought to be as good as the labelled ones, η.
-        rounds: how often a clone is fitted to the weights so far and its likelihoods are shown to
-            a new discriminator; 0 looks at state and action alone.
-        evidence_frames: so many frames in a row count as one piece of evidence about the whole
-            episode, since one person demonstrated it; 0 judges each frame by itself, as habits
+        rounds: how often a clone and a new discriminator are fitted to the weights so far, the
+            second with the likelihoods of the first; 0 looks at state and action alone.
+        whole_episodes: whether all frames of an episode get one weight, for all evidence in it,
+            since one person demonstrated it. Without, each frame is judged by itself, as habits
             need, which good episodes have.
         hidden: units of each hidden layer of the discriminator.
         steps: of its optimizer.
@@ -67,8 +69,8 @@ class WeightingConfig:
     """
 
     prior: float = 0.3
-    rounds: int = 2
-    evidence_frames: int = 10
+    rounds: int = 3
+    whole_episodes: bool = True
     hidden: tuple[int, ...] = (64, 64)
     steps: int = 500
     batch_size: int = 256
@@ -80,7 +82,6 @@ class WeightingConfig:
         valid = {
             'prior': (0 < self.prior < 1, 'between 0 and 1'),
             'rounds': (self.rounds >= 0, 'at least 0'),
-            'evidence_frames': (self.evidence_frames >= 0, 'at least 0'),
             'hidden': (self.hidden and min(self.hidden) >= 1, 'units of each layer'),
             'steps': (self.steps >= 1, 'at least 1'),
             'batch_size': (self.batch_size >= 1, 'at least 1'),
@@ -122,18 +123,17 @@ def weigh_frames(
     episodes = list(training_set)
     _check_labels(good, len(episodes))
     _check_finite(episodes)
-    lengths = [len(episode) for episode in episodes]
-    labelled = np.repeat([index in good for index in range(len(episodes))], lengths)
+    labelled = [np.full(len(each), float(index in good)) for index, each in enumerate(episodes)]
     inputs = _state_and_action(training_set)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        logits = _fitted_logits(inputs, labelled, config)
+        weights = _frame_weights(_fitted_logits(inputs, labelled, config), labelled, config)
         for _ in range(config.rounds):
-            trusted = _trust(logits, labelled, lengths, config)
-            clone, _ = train_bc(training_set, CLONE, seed, frame_weights=trusted)
+            clone, _ = train_bc(training_set, CLONE, seed, frame_weights=weights)
             likelihood = LIKELIHOOD_SCALE * _log_likelihood(clone, episodes)
-            logits = _fitted_logits(torch.cat([inputs, likelihood], 1), labelled, config)
-    return _trust(logits, labelled, lengths, config)
+            logits = _fitted_logits(torch.cat([inputs, likelihood], 1), weights, config)
+            weights = _frame_weights(logits, labelled, config)
+    return weights
 
 
 def pu_loss(good: Tensor, unlabelled: Tensor, prior: float) -> Tensor:
@@ -209,25 +209,27 @@ def _log_likelihood(clone: Policy, episodes: Sequence[Episode]) -> Tensor:
     return (likelihood - likelihood.mean()) / likelihood.std().clamp(min=1e-6)
 
 
-def _fitted_logits(inputs: Tensor, labelled: Array, config: WeightingConfig) -> Tensor:
+def _fitted_logits(inputs: Tensor, trusted: Sequence[Array], config: WeightingConfig) -> Tensor:
     """Log odds (T,) that frames with these inputs (T, n) are good, by a discriminator fitted now.
 
-    All frames are a sample of what was recorded, the labelled ones included.
+    Good frames are drawn as often as they are trusted, which in the first round are the labelled
+    ones alone. All frames are the unlabelled sample of what was recorded.
     """
     discriminator = perceptron((inputs.shape[1], *config.hidden, 1))
     optimizer = torch.optim.AdamW(
         discriminator.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )
-    good = torch.from_numpy(np.flatnonzero(labelled))
+    trust = torch.from_numpy(np.concatenate(trusted))
 
     def logits_of(frames: Tensor) -> Tensor:
-        drawn = inputs[frames[torch.randint(len(frames), (config.batch_size,))]]
+        drawn = inputs[frames]
         logits: Tensor = discriminator(drawn + config.noise * torch.randn_like(drawn))[:, 0]
         return logits
 
-    everything = torch.arange(len(inputs))
     for _ in range(config.steps):
-        loss = pu_loss(logits_of(good), logits_of(everything), config.prior)
+        good = torch.multinomial(trust, config.batch_size, replacement=True)
+        unlabelled = torch.randint(len(inputs), (config.batch_size,))
+        loss = pu_loss(logits_of(good), logits_of(unlabelled), config.prior)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -236,20 +238,16 @@ def _fitted_logits(inputs: Tensor, labelled: Array, config: WeightingConfig) -> 
     return logits
 
 
-def _trust(
-    logits: Tensor, labelled: Array, lengths: Sequence[int], config: WeightingConfig
+def _frame_weights(
+    logits: Tensor, labelled: Sequence[Array], config: WeightingConfig
 ) -> list[Array]:
-    """The weights (T_i,) of each episode.
-
-    That the frame is good, and that the episode is: log odds of independent evidence add up.
-    """
+    """Probability (T_i,) that each frame, or its episode, is good; 1 where that is known."""
+    ends = np.cumsum([len(each) for each in labelled])[:-1]
     weights = []
-    ends = np.cumsum(lengths)[:-1]
-    for odds, known in zip(np.split(logits.double().numpy(), ends), np.split(labelled, ends)):
-        weight = _sigmoid(odds)
-        if config.evidence_frames:
-            weight = weight * _sigmoid(odds.sum() / config.evidence_frames)
-        weights.append(np.where(known, 1.0, weight))
+    for odds, known in zip(np.split(logits.double().numpy(), ends), labelled):
+        if config.whole_episodes:  # log odds of independent evidence add up
+            odds = np.full(len(odds), odds.sum() / EVIDENCE_FRAMES)
+        weights.append(np.maximum(_sigmoid(odds), known))
     return weights
 
 
