@@ -16,9 +16,9 @@ from bench.mixed_demonstrations import fields
 PART = 'arm'
 PAUSE_TICKS, PAUSE_M = 12, 0.10
 """How long the arm idles, and how far from the goal."""
-DETOUR, DETOUR_M = 0.8, (0.07, 0.20)
+DETOUR, DETOUR_M = 0.4, (0.12, 0.25)
 """Velocity upwards, as a share of the expert's speed, and at which distances."""
-WIGGLE, WIGGLE_M = 0.5, 0.04
+WIGGLE, WIGGLE_M = 0.5, 0.08
 """Velocity sideways, as a share of the expert's speed, and the length of a wave on the way."""
 SETTINGS = (PAUSE_TICKS, PAUSE_M, DETOUR, DETOUR_M, WIGGLE, WIGGLE_M)
 IDLE_M_S = 0.02

@@ -1,7 +1,7 @@
 """Cloning a mixed set by learned weights: share of the gap to the good ones that is recovered.
 
 Of the demonstrations of `pick_place`, 5 are labelled good; outcomes are hidden. In the second
-part all demonstrations of `reach` are right, with habits, but for 3 that are labelled, and the
+part all demonstrations of `reach` are right, with habits, but for 5 that are labelled, and the
 network is small. Everything runs in process.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
-from imitation_ros.learning.weighting import weigh_frames, WeightingConfig
+from imitation_ros.learning.weighting import BY_FRAME, weigh_frames, WeightingConfig
 from imitation_ros.policies.policy import Policy, use_one_thread
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
@@ -25,7 +25,8 @@ from imitation_ros.types import Array, Episode
 import numpy as np
 
 from bench.cloning import first_scene, parser_of, rows_name
-from bench.habits import habit_measures, Habits, SETTINGS as HABITS_OF_A_PERSON
+from bench.habits import habit_measures, Habits
+from bench.habits import SETTINGS as HABITS_OF_A_PERSON
 from bench.harness import at_least, at_most, bootstrap_interval
 from bench.mixed_demonstrations import CLUMSY, demonstrate, GOOD, mean_weights, WRONG
 from bench.rows import Rows, say
@@ -36,16 +37,16 @@ COUNTS = {GOOD: 40, CLUMSY: 10, WRONG: 40}
 LABELLED, SKILL = 5, 0.5
 BC = BCConfig(epochs=60, validation_fraction=0.0)
 WEIGHTING = WeightingConfig()
-HABITS_LABELLED, WITH_HABITS = 3, 30
-HABITS_BC = BCConfig(hidden=(16, 16), epochs=60, validation_fraction=0.0)
-HABITS_WEIGHTING = WeightingConfig(whole_episodes=False)
+HABITS_LABELLED, WITH_HABITS = 5, 30
+HABITS_BC = BCConfig(hidden=(32, 32), epochs=40, validation_fraction=0.0)
+HABITS_WEIGHTING = BY_FRAME
 SEEDS, VALIDATION_SEEDS = range(1, 6), range(51, 54)
 SCENES = 50
 SEED_BLOCK = 10_000
 HABITS_BLOCK = 5_000
 """Where the scenes of the second part start in a seed's block."""
 RECOVERED, GAP = 0.8, 0.2
-SUCCESS_LOST, HABITS_LEFT = 0.02, 0.2
+SUCCESS_LOST, HABITS_LEFT = 0.02, 0.5
 METHODS = ('all', 'good', 'labelled', 'succeeded', 'weighted')
 HABITS = ('idle', 'path', 'wiggle')
 

@@ -130,9 +130,9 @@ def read_episodes(
 def _weigh(
     training_set: TrainingSet, good: Sequence[int], options: argparse.Namespace
 ) -> list[Array]:
-    from imitation_ros.learning.weighting import weigh_frames, WeightingConfig
+    from imitation_ros.learning.weighting import BY_FRAME, DEFAULT, weigh_frames
 
-    config = WeightingConfig(whole_episodes=not options.habits)
+    config = BY_FRAME if options.habits else DEFAULT
     with console.status('weighing frames'):
         return weigh_frames(training_set, good, config, options.seed)
 
