@@ -113,11 +113,14 @@ def read_episodes(
             options.data, contract, options.episodes, outcomes,
             progress=lambda done, total: advance(completed=done, total=total),
         )  # fmt: skip
-    names = [Path(str(episode.metadata.get('path', ''))).name for episode in training_set]
-    good = []
+    paths = [Path(str(episode.metadata.get('path', ''))).resolve() for episode in training_set]
+    names = [path.name for path in paths]
+    good: list[int] = []
     for name in options.good:
-        if Path(name).name in names:
-            good.append(names.index(Path(name).name))
+        if name in names:
+            good.append(names.index(name))
+        elif Path(name).resolve() in paths:
+            good.append(paths.index(Path(name).resolve()))
         elif Path(name).is_dir():
             labelled = TrainingSet.from_folder(name, training_set.contract)
             good += range(len(training_set), len(training_set) + len(labelled))

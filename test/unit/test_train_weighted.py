@@ -34,6 +34,8 @@ def test_a_good_episode_gives_weights_and_a_picture(data, tmp_path, capsys):
     assert picture.read_bytes().startswith(b'\x89PNG')
     assert len(read_record(out)['frame_weights']) == 64
     load_checkpoint(out)
+    assert main([*told, '--good', str(data / 'episode_000001'), '--habits']) == 0
+    assert json.loads(capsys.readouterr().out)['mean_weight'] == result['mean_weight']
     assert main(told) == 0
     assert json.loads(capsys.readouterr().out)['episodes'] == 2
     assert read_record(out)['frame_weights'] == ''
@@ -42,6 +44,9 @@ def test_a_good_episode_gives_weights_and_a_picture(data, tmp_path, capsys):
 def test_a_folder_of_good_episodes_joins_the_data(data, tmp_path, capsys):
     record_lockstep(tmp_path / 'best/episode_000000', 12, seed=7)
     told = ['train', str(data), '--out', str(tmp_path / 'checkpoint'), *QUICK]
+    # Of the same name as an episode of the data, which is not meant.
+    assert main([*told, '--good', str(tmp_path / 'best/episode_000000')]) == 0
+    assert json.loads(capsys.readouterr().out)['episodes'] == 4
     assert main([*told, '--good', str(tmp_path / 'best')]) == 0
     assert json.loads(capsys.readouterr().out)['episodes'] == 4
 
