@@ -210,7 +210,7 @@ def plot_frame_weights(
         axes.grid(visible=False)
         axes.yaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel='time in the episode (s)', ylabel='episode, by trust')
-        axes.legend(loc='lower right')
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.15), ncols=len(names))
         axes.figure.colorbar(image, ax=axes, label='weight')
 
     return _save(path, title, draw)
