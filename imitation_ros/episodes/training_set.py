@@ -153,10 +153,22 @@ class TrainingSet:
 
         Of two episodes or more, each set gets at least one.
         """
+        fitted, held_out = self.split_indices(validation_fraction, rng)
+        return self.subset(fitted), self.subset(held_out)
+
+    def split_indices(
+        self, validation_fraction: float, rng: np.random.Generator
+    ) -> tuple[list[int], list[int]]:
+        """Which episodes `split` puts into its two sets, in ascending order."""
         held_out = round(validation_fraction * len(self))
         held_out = min(max(held_out, 1), len(self) - 1) if validation_fraction else 0
-        order = rng.permutation(len(self))
-        return self.subset(order[held_out:]), self.subset(order[:held_out])
+        order = rng.permutation(len(self)).tolist()
+        return sorted(order[held_out:]), sorted(order[:held_out])
+
+    def joined(self, other: TrainingSet) -> TrainingSet:
+        """The episodes of this set, then those of another of the same contract."""
+        skipped = Counter(self.skipped) + Counter(other.skipped)
+        return TrainingSet(self.contract, (*self._loaders, *other._loaders), dict(skipped))
 
     def subset(self, indices: Iterable[int]) -> TrainingSet:
         """The episodes of these indices, in the order that they have here."""

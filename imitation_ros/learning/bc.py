@@ -11,12 +11,13 @@ errors add up (Zhao et al., Learning Fine-Grained Bimanual Manipulation, RSS 202
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 import copy
 import dataclasses
 from dataclasses import dataclass
 from functools import reduce
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization
 from imitation_ros.policies.policy import Policy
+from imitation_ros.types import Array
 import numpy as np
 import torch
 from torch import nn, Tensor
@@ -124,6 +126,8 @@ class TrainingRecord:
         validation_episodes: held out.
         frames: of the episodes that it was fitted to.
         start: SHA-256 of the weights that it started from, empty if from random ones.
+        frame_weights: SHA-256 of the frames' weights, empty if all counted alike.
+        mean_frame_weight: over all frames, before they were scaled to a mean of 1.
         best_epoch: whose weights were kept, from 1.
         train_loss: per epoch, negative log likelihood.
         validation_loss: per epoch, empty if none was held out.
@@ -138,6 +142,8 @@ class TrainingRecord:
     validation_episodes: int
     frames: int
     start: str
+    frame_weights: str
+    mean_frame_weight: float
     best_epoch: int
     train_loss: list[float]
     validation_loss: list[float]
@@ -151,6 +157,7 @@ def train_bc(
     out: Path | None = None,
     progress: Progress | None = None,
     start: Policy | None = None,
+    frame_weights: Sequence[Array] | None = None,
 ) -> tuple[Policy, TrainingRecord]:
     """Clones the demonstrations of a training set.
 
@@ -165,12 +172,15 @@ def train_bc(
         progress: told about each epoch.
         start: policy of the same architecture whose weights and normalization it starts from;
             else from random ones.
+        frame_weights: (T_i,) for each episode, how much each frame counts in the loss, 0 or more
+            (`weighting.weigh_frames`); they are scaled to a mean of 1. Without them all count
+            alike.
 
     Raises:
         EpisodeError: no frames, or NaN in them.
         CheckpointError: `out` cannot be written, or its state not be resumed.
-        ImitationError: no such device, the loss is not finite, or `start` is of another
-            architecture or contract.
+        ImitationError: no such device, the loss is not finite, `start` is of another
+            architecture or contract, or weights that do not fit the frames.
     """
     out = out and Path(out).resolve()
     if out:
@@ -178,25 +188,26 @@ def train_bc(
     _check_device(config.device)
     contract, architecture = training_set.contract, config.architecture
     specs = contract.observation_specs, contract.action_specs
-    split = training_set.split(config.validation_fraction, np.random.default_rng(seed))
-    train, held_out = map(list, split)
+    rng = np.random.default_rng(seed)
+    fitted, validated = training_set.split_indices(config.validation_fraction, rng)
+    fitted_set = training_set.subset(fitted)
+    train, held_out = list(fitted_set), list(training_set.subset(validated))
+    weights = FrameWeights(training_set, frame_weights)
     if start:
         _check_start(start, architecture, contract)
         normalization = start.normalization
     else:
-        normalization = Normalization.fit(split[0].statistics, *specs)
+        normalization = Normalization.fit(fitted_set.statistics, *specs)
     identity = {
         'config': _plain(config), 'seed': seed, 'data_hash': training_set.hash,
         'contract_fingerprint': contract.fingerprint, 'start': start.checkpoint if start else '',
+        **({'frame_weights': weights.hash} if weights.hash else {}),
     }  # fmt: skip
     state_file = StateFile(out, identity, config.save_every_s)
     with _reproducible(config.threads, seed):
-        windows = Windows(train, *specs, normalization, architecture, config.device)
-        validation = (
-            Windows(held_out, *specs, normalization, architecture, config.device)
-            if held_out
-            else None
-        )
+        common = (*specs, normalization, architecture, config.device)
+        windows = Windows(train, *common, weights.of(fitted))
+        validation = Windows(held_out, *common, weights.of(validated)) if held_out else None
         network = Network(*specs, architecture, normalization).to(config.device)
         if start:
             network.load_state_dict(start.network.state_dict())
@@ -217,6 +228,8 @@ def train_bc(
         validation_episodes=len(held_out),
         frames=len(windows),
         start=start.checkpoint if start else '',
+        frame_weights=weights.hash,
+        mean_frame_weight=weights.mean,
         best_epoch=learner.best_epoch,
         train_loss=learner.train_loss,
         validation_loss=learner.validation_loss,
@@ -226,6 +239,41 @@ def train_bc(
         save_checkpoint(out, policy, dataclasses.asdict(record))
         state_file.remove()
     return policy, record
+
+
+class FrameWeights:
+    """How much each frame of a training set counts, scaled to a mean of 1.
+
+    Attributes:
+        hash: SHA-256 of the weights as given, empty if there are none.
+        mean: of the weights as given, over all frames; 1 if there are none.
+    """
+
+    def __init__(self, training_set: TrainingSet, weights: Sequence[Array] | None) -> None:
+        """Checks them.
+
+        Raises:
+            ImitationError: not one for each frame, one that is negative or not finite, or only 0.
+        """
+        self.hash, self.mean = '', 1.0
+        self._scaled: list[Array] | None = None
+        if weights is None:
+            return
+        shapes, valid = [each.shape for each in weights], [(len(each),) for each in training_set]
+        if shapes != valid:
+            raise ImitationError(f'frame_weights: shapes {shapes}; valid: {valid}')
+        joined = np.concatenate(weights).astype(np.float64)
+        if not (np.isfinite(joined).all() and (joined >= 0).all() and joined.any()):
+            raise ImitationError(
+                'frame_weights: NaN, infinite, negative, or all 0; valid: 0 or more, some above 0'
+            )
+        self.hash = hashlib.sha256(joined.tobytes()).hexdigest()
+        self.mean = float(joined.mean())
+        self._scaled = [each / self.mean for each in weights]
+
+    def of(self, episodes: Sequence[int]) -> list[Array] | None:
+        """Those of some episodes, or None if all frames count alike."""
+        return None if self._scaled is None else [self._scaled[index] for index in episodes]
 
 
 class Learner:

@@ -25,6 +25,7 @@ class Batch(NamedTuple):
         inputs: of the network.
         targets: part → (B, chunk, n) standardized float32, or (B, chunk, 1) int64 if discrete.
         weight: (B, chunk), of each label in a mean over those within their segment; 0 beyond it.
+            Their sum is 1, unless frames have weights of their own.
             (members, B, chunk) where an ensemble's members learn from other samples.
     """
 
@@ -34,7 +35,11 @@ class Batch(NamedTuple):
 
 
 class Windows:
-    """All frames of some episodes, standardized, on one device."""
+    """All frames of some episodes, standardized, on one device.
+
+    `weights`, (T_i,) for each episode, say how much the label of a frame counts; without them all
+    count 1.
+    """
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class Windows:
         normalization: Normalization,
         architecture: Architecture,
         device: str = 'cpu',
+        weights: Sequence[Array] | None = None,
     ) -> None:
         tables = _index_tables(episodes, architecture)
         self._past, self._future, self._within = (torch.from_numpy(t).to(device) for t in tables)
@@ -63,6 +69,10 @@ class Windows:
             part: torch.from_numpy(_targets(episodes, part, normalization)).to(device)
             for part in actions
         }
+        self._weights: Tensor | None = None
+        if weights is not None:
+            joined = np.concatenate(weights).astype(np.float32)
+            self._weights = torch.from_numpy(joined).to(device)  # (T,)
 
     def __len__(self) -> int:
         return len(self._state)
@@ -87,8 +97,13 @@ class Windows:
                     {name: _gather(images, past) for name, images in self._images.items()},
                 ),
                 {name: _gather(each, future) for name, each in self._targets.items()},
-                within / within.sum() if draws is None else _weighted(within, draws[:, part]),
+                self._counted(within, future, None if draws is None else draws[:, part]),
             )
+
+    def _counted(self, within: Tensor, future: Tensor, draws: Tensor | None) -> Tensor:
+        """The weights of labels (B, chunk) of the frames `future`."""
+        weight = within / within.sum() if draws is None else _weighted(within, draws)
+        return weight if self._weights is None else weight * _gather(self._weights, future)
 
 
 def _weighted(within: Tensor, draws: Tensor) -> Tensor:

@@ -215,6 +215,49 @@ def plot_covariate_shift(
     return _save(path, title, draw)
 
 
+def plot_frame_weights(
+    path: str | Path,
+    weights: Sequence[Array],
+    kinds: Sequence[str],
+    rate_hz: float,
+    title: str = 'What was trusted',
+) -> Path:
+    """Draws the weight of every frame: a row for each episode, the most trusted on top.
+
+    Args:
+        path: a .png or .svg file to write.
+        weights: (T_i,) of each episode, 0 to 1.
+        kinds: what is known of each episode (such as 'labelled good', 'unlabelled'), which a mark
+            at the left of its row shows.
+        rate_hz: frames per second.
+        title: above the figure.
+    """
+    order = sorted(range(len(weights)), key=lambda index: -float(np.mean(weights[index])))
+    longest = max(len(each) for each in weights)
+    rows = np.full((len(weights), longest), np.nan)
+    for row, index in enumerate(order):
+        rows[row, : len(weights[index])] = weights[index]
+    end_s = longest / rate_hz
+
+    def draw(axes: Axes) -> None:
+        image = axes.imshow(
+            rows, cmap='cividis', vmin=0, vmax=1, aspect='auto', interpolation='nearest',
+            extent=(0, end_s, len(rows) - 0.5, -0.5),
+        )  # fmt: skip
+        names = list(dict.fromkeys(kinds))
+        for name, series in zip(names, _series(len(names))):
+            at = [row for row, index in enumerate(order) if kinds[index] == name]
+            look = {**series, 'linestyle': ''}
+            axes.plot([-0.03 * end_s] * len(at), at, label=name, markersize=4, **look)
+        axes.grid(visible=False)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel='time in the episode (s)', ylabel='episode, by trust')
+        axes.legend(loc='upper center', bbox_to_anchor=(0.5, -0.15), ncols=len(names))
+        axes.figure.colorbar(image, ax=axes, label='weight')
+
+    return _save(path, title, draw)
+
+
 def _band(rows: Array) -> tuple[Array, Array, Array]:
     """Mean, 10th and 90th percentile over episodes: (ticks,) each, NaN where none ran so long."""
     with warnings.catch_warnings():

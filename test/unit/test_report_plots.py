@@ -7,6 +7,7 @@ import itertools
 
 from imitation_ros.report.plots import (
     plot_covariate_shift,
+    plot_frame_weights,
     plot_losses,
     plot_rounds,
     plot_success,
@@ -90,6 +91,12 @@ def test_covariate_shift_takes_episodes_of_any_length(svg):
     text = text_of(plot_covariate_shift(svg, rows, rate_hz=20.0, unit='m/s'))
     assert all(f'on {label}' in text for label in rows)
     assert '(m/s)' in text
+
+
+def test_weights_of_frames_take_episodes_of_any_length_and_name_what_is_known(svg):
+    weights = [np.ones(5), np.linspace(0, 1, 9), np.zeros(2)]
+    text = text_of(plot_frame_weights(svg, weights, ['labelled good', 'clumsy', 'wrong'], 20.0))
+    assert all(label in text for label in ('labelled good', 'clumsy', 'wrong', 'weight', '(s)'))
 
 
 def test_equal_numbers_give_equal_files(tmp_path):

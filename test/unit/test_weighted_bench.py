@@ -1,0 +1,55 @@
+"""The measurement of weighted cloning runs; what it comes to is no business of tests."""
+
+from __future__ import annotations
+
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.sim.env import ArmEnv
+from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.rollout import roll_out
+import pytest
+
+from bench import weighted_bc
+from bench.habits import habit_measures, Habits
+from bench.mixed_demonstrations import demonstrate
+
+
+def test_a_quick_run_gives_both_parts():
+    result = weighted_bc.main(['--quick'])
+    assert set(result) >= {'bench', 'value', 'pass', 'interval', 'success', 'habits', 'rows'}
+    assert set(result['success']) == set(weighted_bc.METHODS)
+    assert all(set(condition) == {'value', 'limit', 'ok'} for condition in result['pass'].values())
+
+
+def test_the_share_of_the_gap_is_a_ratio_of_means():
+    rows = [
+        {'all': 0.2, 'good': 1.0, 'weighted': 0.6},
+        {'all': 0.6, 'good': 1.0, 'weighted': 1.0},
+    ]
+    share, interval = weighted_bc._share_of_gap(rows, 'weighted')
+    assert share == pytest.approx(0.8 / 1.2, abs=1e-4)
+    assert interval == [0.5, 1.0]
+
+
+def test_habits_are_seen_in_demonstrations_that_succeed():
+    contract = load_contract('panda_reach')
+    env, expert = ArmEnv('reach', contract), make_expert('reach', contract)
+    clean, odd = (
+        roll_out(env, act, seed=4) for act in (expert, Habits(expert, contract))
+    )  # fmt: skip
+    env.close()
+    assert clean.success
+    assert odd.success
+    expected, found = habit_measures(clean, contract), habit_measures(odd, contract)
+    assert expected['idle'] == 0.0
+    assert expected['wiggle'] < 0.01
+    assert expected['path'] == pytest.approx(1.0, abs=0.1)
+    assert all(found[name] > expected[name] for name in expected)
+
+
+def test_wrong_demonstrations_fail_and_hide_it():
+    contract = load_contract('panda_twist')
+    env = ArmEnv('pick_place', contract)
+    episodes, kinds, successes = demonstrate(env, 'pick_place', {'good': 1, 'wrong': 1}, 0.5, 7)
+    env.close()
+    assert (kinds, successes) == (['good', 'wrong'], [True, False])
+    assert {episode.outcome for episode in episodes} == {'unknown'}
