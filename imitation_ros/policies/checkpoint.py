@@ -100,7 +100,6 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     return record
 
 
-
 def check_destination(folder: Path) -> None:
     """Makes sure that a checkpoint may replace `folder`, which happens with all that is in it.
 
