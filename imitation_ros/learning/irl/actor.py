@@ -16,14 +16,18 @@ from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
 from imitation_ros.learning.irl.reward_env import RewardVecEnv
 from imitation_ros.learning.irl.transitions import Transitions
+import numpy as np
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn, Tensor
 
 ALGORITHMS = ('sac', 'td3', 'ppo')
+EXPLORATION = 0.1
+"""Deviation of TD3's noise, in half of an action's range."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class ActorConfig:
         gradient_steps: for each step of a simulator, off-policy.
         rollout_steps: of each simulator between two updates, on-policy.
         epochs: over these, on-policy.
-        entropy: weight of the entropy bonus on-policy; SAC finds its own.
+        entropy: weight of the entropy bonus; SAC starts from it and finds its own.
         simulators: in parallel.
     """
 
@@ -55,7 +59,7 @@ class ActorConfig:
     gradient_steps: int = 1
     rollout_steps: int = 256
     epochs: int = 10
-    entropy: float = 0.0
+    entropy: float = 0.01
     simulators: int = 1
 
     def __post_init__(self) -> None:
@@ -135,7 +139,7 @@ def make_actor(
         'features_extractor_class': Standardized,
         'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
     }
-    shared = {
+    shared: dict[str, Any] = {
         'learning_rate': config.learning_rate,
         'gamma': config.gamma,
         'policy_kwargs': policy,
@@ -149,7 +153,7 @@ def make_actor(
             ent_coef=config.entropy, **shared,
         )  # fmt: skip
     buffer = {'layout': env.layout, 'demonstrations': demonstrations, 'pay': env.pay}
-    off_policy = {
+    off_policy: dict[str, Any] = {
         'tau': config.tau,
         'learning_starts': config.learning_starts,
         'gradient_steps': config.gradient_steps * env.num_envs,
@@ -159,5 +163,7 @@ def make_actor(
         'replay_buffer_kwargs': buffer,
     }
     if config.algorithm == 'sac':
-        return SAC(_SACPolicy, env, **off_policy, **shared)
-    return TD3(_TD3Policy, env, **off_policy, **shared)
+        return SAC(_SACPolicy, env, ent_coef=f'auto_{config.entropy}', **off_policy, **shared)
+    size = env.layout.action_size
+    noise = NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION))
+    return TD3(_TD3Policy, env, action_noise=noise, **off_policy, **shared)

@@ -24,6 +24,7 @@ from imitation_ros.policies.policy import Policy
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.vec_env import DummyVecEnv
 import torch
 from torch import Tensor
@@ -128,8 +129,9 @@ class Imitator:
         with torch.no_grad():
             if isinstance(self.model, SAC):
                 mean, log_std, _ = self.model.actor.get_action_dist_params(observation)
-                distribution = self.model.actor.action_dist.proba_distribution(mean, log_std)
-                density: Tensor = distribution.log_prob(action)
+                gaussian = self.model.actor.action_dist
+                assert isinstance(gaussian, SquashedDiagGaussianDistribution)
+                density: Tensor = gaussian.proba_distribution(mean, log_std).log_prob(action)
                 return density
             assert isinstance(self.model, PPO), 'airl needs a stochastic actor'
             chosen = action if self.model.action_space.shape else (action[:, 0] > 0).long()
