@@ -41,13 +41,15 @@ class Setting:
     """
 
     demonstrations: int = 20
-    reward: RewardConfig = RewardConfig(learning_rate=1e-3, penalty=0.1)
+    reward: RewardConfig = field(
+        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.1)
+    )
     imitation: AdversarialConfig = field(
         default_factory=lambda: AdversarialConfig(
             ActorConfig(learning_starts=100, gradient_steps=2, gamma=0.9), 5_000, watch_every=1_000
         )
     )
-    cloning: BCConfig = BCConfig()
+    cloning: BCConfig = field(default_factory=BCConfig)
     scenes: int = 50
     fixed_horizon: bool = True
 
