@@ -108,6 +108,7 @@ class Imitator:
         # An absorbing step is none of the simulation's, so that a few more are allowed for.
         turns = _Turns(self, watch)
         self.model.learn(self._config.steps * 2, callback=turns, progress_bar=False)
+        self.average()
         return self.policy()
 
     def policy(self) -> Policy:
@@ -178,7 +179,10 @@ class _Turns(BaseCallback):
             self._watch(imitator)
         return imitator.steps < config.steps
 
+    def _on_rollout_start(self) -> None:
+        if self._on_policy:
+            self._imitator.average()
+
     def _on_rollout_end(self) -> None:
         if self._on_policy:
             self._imitator.teach()
-            self._imitator.average()
