@@ -59,7 +59,7 @@ class ActorConfig:
     gradient_steps: int = 1
     rollout_steps: int = 256
     epochs: int = 10
-    entropy: float = 0.01
+    entropy: float = 1.0
     simulators: int = 1
 
     def __post_init__(self) -> None:
@@ -83,14 +83,12 @@ class Standardized(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Box, mean: Tensor, std: Tensor) -> None:
         super().__init__(observation_space, observation_space.shape[0])
-        self.register_buffer('mean', mean.clone())
-        self.register_buffer('std', std.clone())
+        self.register_buffer('mean', nn.functional.pad(mean, (0, 1)))
+        self.register_buffer('std', nn.functional.pad(std, (0, 1), value=1.0))
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, o) → (B, o); the absorbing indicator as it is."""
-        absorbed = observation[:, -1:]
-        state = (observation[:, :-1] - self.mean) / self.std * (1 - absorbed)
-        return nn.functional.pad(state, (0, 1)) + nn.functional.pad(absorbed, (state.shape[1], 0))
+        return (observation - self.mean) / self.std
 
 
 class _Rectified:
@@ -136,6 +134,7 @@ def make_actor(
     policy: dict[str, Any] = {
         'net_arch': list(config.hidden),
         'activation_fn': nn.Tanh,
+        'optimizer_kwargs': {'fused': True},
         'features_extractor_class': Standardized,
         'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
     }

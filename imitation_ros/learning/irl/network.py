@@ -203,11 +203,11 @@ def _standardized(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _scorer(sizes: Sequence[int], spectral: bool) -> nn.Sequential:
-    """Linear layers with tanh between them, smooth as a gradient penalty needs it."""
+    """Linear layers with units between them that are smooth, as a gradient penalty needs it."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         linear = nn.Linear(inputs, outputs)
         if spectral:
             nn.utils.parametrizations.spectral_norm(linear)
-        layers += [linear, nn.Tanh()]
+        layers += [linear, nn.SiLU()]
     return nn.Sequential(*layers[:-1])
