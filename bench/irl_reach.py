@@ -42,11 +42,11 @@ class Setting:
 
     demonstrations: int = 20
     reward: RewardConfig = field(
-        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.1)
+        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.3)
     )
     imitation: AdversarialConfig = field(
         default_factory=lambda: AdversarialConfig(
-            ActorConfig(learning_starts=100, gradient_steps=2, gamma=0.9), 5_000, watch_every=1_000
+            ActorConfig(learning_starts=100), 5_000, watch_every=500
         )
     )
     cloning: BCConfig = field(default_factory=BCConfig)

@@ -61,9 +61,9 @@ class RewardConfig:
     objective: str = 'gail'
     margin: float = 1.0
     regularization: str = 'gradient_penalty'
-    penalty: float = 1.0
+    penalty: float = 0.3
     gradient_norm: float = 1.0
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     batch_size: int = 128
     recent_steps: int = 100_000
     held_out_every: int = 10
