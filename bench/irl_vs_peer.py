@@ -45,11 +45,13 @@ class Setting:
 
 SETTINGS = {
     'Pendulum-v1': Setting(
-        10, 10_000, 2_000, RewardConfig(),
-        AdversarialConfig(ActorConfig(learning_starts=100, gradient_steps=2), 15_000),
+        10, 10_000, 2_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        AdversarialConfig(
+            ActorConfig(learning_starts=100, gradient_steps=2), 15_000, watch_every=400
+        ),
     ),
     'CartPole-v1': Setting(
-        10, 500, 20_000, RewardConfig(),
+        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
         AdversarialConfig(
             ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.98,
                         rollout_steps=256, entropy=0.0, simulators=4),
@@ -64,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = parser_of(__doc__)
     parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
     parser.add_argument('--tasks', nargs='+', choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument('--steps', type=int, default=None, help='in place of the full length')
     options = parser.parse_args(argv)
     use_one_thread()
     seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
@@ -71,11 +74,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     table, rows, conditions = [], [], {}
     for name in options.tasks:
         setting = SETTINGS[name]
+        if options.steps:
+            shorter = replace(setting.imitation, steps=options.steps)
+            setting = replace(setting, imitation=shorter)
         if options.quick:
             setting, seeds = quick(setting), seeds[:1]
         kept = Rows(
-            rows_name(f'irl_vs_peer_{name}', options), {**asdict(setting), 'first_scene': first},
-            options.quick, options.fresh,
+            rows_name(f'irl_vs_peer_{name}_{setting.imitation.steps}', options),
+            {**asdict(setting), 'first_scene': first}, options.quick, options.fresh,
         )  # fmt: skip
         runs = [
             kept.get(seed, lambda seed=seed, s=setting, n=name: _run(n, s, seed, first))

@@ -6,6 +6,7 @@ be exported exactly (see `export`); those of the critic are rectifiers, as usual
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -46,6 +47,7 @@ class ActorConfig:
         rollout_steps: of each simulator between two updates, on-policy.
         epochs: over these, on-policy.
         entropy: weight of the entropy bonus; SAC starts from it and finds its own.
+        precision: of SAC's exploration: its entropy is held at so much below 0 for each channel.
         simulators: in parallel.
     """
 
@@ -60,6 +62,7 @@ class ActorConfig:
     rollout_steps: int = 256
     epochs: int = 10
     entropy: float = 1.0
+    precision: float = 1.0
     simulators: int = 1
 
     def __post_init__(self) -> None:
@@ -115,6 +118,7 @@ def make_actor(
     scales: RewardNetwork,
     demonstrations: Transitions | None,
     seed: int,
+    pace: Callable[[], float] = lambda: 1.0,
 ) -> BaseAlgorithm:
     """An actor with random weights.
 
@@ -124,6 +128,7 @@ def make_actor(
         scales: how observations are standardized.
         demonstrations: half of each batch off-policy; None for none.
         seed: of weights and exploration.
+        pace: share of the learning rate at present.
 
     Raises:
         RewardError: the algorithm cannot choose such actions.
@@ -139,7 +144,7 @@ def make_actor(
         'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
     }
     shared: dict[str, Any] = {
-        'learning_rate': config.learning_rate,
+        'learning_rate': lambda _: config.learning_rate * pace(),
         'gamma': config.gamma,
         'policy_kwargs': policy,
         'batch_size': config.batch_size,
@@ -162,7 +167,11 @@ def make_actor(
         'replay_buffer_kwargs': buffer,
     }
     if config.algorithm == 'sac':
-        return SAC(_SACPolicy, env, ent_coef=f'auto_{config.entropy}', **off_policy, **shared)
+        entropy = -config.precision * env.layout.action_size
+        return SAC(
+            _SACPolicy, env, ent_coef=f'auto_{config.entropy}', target_entropy=entropy,
+            **off_policy, **shared,
+        )  # fmt: skip
     size = env.layout.action_size
     noise = NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION))
     return TD3(_TD3Policy, env, action_noise=noise, **off_policy, **shared)

@@ -43,6 +43,7 @@ class AdversarialConfig:
         reward_updates: of the discriminator in a turn.
         averaging: share of the average that an actor's step leaves; 0 takes the last weights.
         demonstrations_in_buffer: whether half of each batch off-policy is demonstrated.
+        annealing: share of both learning rates that is left at the end, falling linearly.
         watch_every: steps between two calls of the watcher.
     """
 
@@ -52,12 +53,15 @@ class AdversarialConfig:
     reward_updates: int = 10
     averaging: float = 0.995
     demonstrations_in_buffer: bool = True
+    annealing: float = 1.0
     watch_every: int = 500
 
     def __post_init__(self) -> None:
         for name in ('steps', 'reward_every', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        if not 0 < self.annealing <= 1:
+            raise ImitationError(f'annealing: {self.annealing}; valid: above 0, at most 1')
         if not 0 <= self.averaging < 1:
             raise ImitationError(f'averaging: {self.averaging}; valid: 0 to 1, less than 1')
 
@@ -91,13 +95,13 @@ class Imitator:
         """
         self.trainer, self._config = trainer, config
         self._learns = pay is None
+        self.steps = 0
         self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
         shown = trainer.demonstrations.fitted if config.demonstrations_in_buffer else None
         self.model: BaseAlgorithm = make_actor(
-            config.actor, self.env, trainer.network, shown, seed
+            config.actor, self.env, trainer.network, shown, seed, self._pace
         )
         self._average: AnyActor = copy.deepcopy(self._actor)
-        self.steps = 0
 
     def run(self, watch: Callable[[Imitator], None] = lambda imitator: None) -> Policy:
         """Learns for all the steps; `watch` is called every `watch_every` of them.
@@ -125,6 +129,11 @@ class Imitator:
         rewards: Tensor = self.trainer.network(batch)
         return rewards
 
+    def _pace(self) -> float:
+        """Share of the learning rates at present."""
+        done = min(1.0, self.steps / self._config.steps)
+        return 1.0 - done * (1.0 - self._config.annealing)
+
     def _log_density(self, observation: Tensor, action: Tensor) -> Tensor:
         """Log π(a|s) of the actor, for AIRL."""
         with torch.no_grad():
@@ -146,6 +155,7 @@ class Imitator:
         self.trainer.add(fresh)
         airl = self.trainer.config.objective == 'airl'
         density = self._log_density if airl else None
+        self.trainer.set_pace(self._pace())
         self.trainer.update(self._config.reward_updates, density)
 
     def average(self) -> None:

@@ -48,6 +48,8 @@ class RewardConfig:
         regularization: 'gradient_penalty' on interpolates, or 'spectral' normalization.
         penalty: weight of the gradient penalty.
         gradient_norm: that the penalty pulls to: 1 as in WGAN-GP, or 0.
+        noise: on the actions of both sides while training, in their standard deviations. Without
+            it the exactness of a noiseless expert is all that an exploring actor is told.
         learning_rate: of Adam.
         batch_size: of the expert and of the actor, each.
         recent_steps: of the actor, that the reward is trained against.
@@ -63,6 +65,7 @@ class RewardConfig:
     regularization: str = 'gradient_penalty'
     penalty: float = 0.3
     gradient_norm: float = 1.0
+    noise: float = 0.5
     learning_rate: float = 1e-3
     batch_size: int = 128
     recent_steps: int = 100_000
@@ -82,6 +85,7 @@ class RewardConfig:
             'gamma': (0 <= self.gamma < 1, '0 to 1, less than 1'),
             'margin': (0 < self.margin < math.inf, 'above 0'),
             'penalty': (0 <= self.penalty < math.inf, 'at least 0'),
+            'noise': (0 <= self.noise < math.inf, 'at least 0'),
             'gradient_norm': (0 <= self.gradient_norm < math.inf, 'at least 0'),
             'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
             'batch_size': (self.batch_size >= 1, 'at least 1'),
@@ -169,6 +173,16 @@ class RewardNetwork(nn.Module):
             ended,
         ]
         return torch.cat(parts, 1)
+
+    def blurred(self, features: Tensor, noise: float, rng: torch.Generator) -> Tensor:
+        """Standardized steps with noise on their actions.
+
+        Instance noise: Sønderby et al., Amortised MAP Inference for Image Super-resolution,
+        ICLR 2017, §3.2; it lets the supports of expert and actor overlap.
+        """
+        start, size = len(self.state_mean) + 1, len(self.action_mean)
+        drawn = noise * torch.randn(len(features), size, generator=rng)
+        return features + nn.functional.pad(drawn, (start, features.shape[1] - start - size))
 
     def score(self, features: Tensor) -> Tensor:
         """The same from standardized steps; what a gradient penalty differentiates."""
