@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--out', type=Path, default=Path('out/irl'), help='folder of the results')
     parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')
     parser.add_argument('--demonstrations', type=int, default=20, help='at most so many')
-    parser.add_argument('--steps', type=int, default=5_000, help='of the environment')
+    parser.add_argument('--steps', type=int, default=3_000, help='of the environment')
     parser.add_argument('--inputs', choices=INPUTS, default='state_action',
                         help='of the reward; without actions it watches')  # fmt: skip
     parser.add_argument('--objective', choices=OBJECTIVES, default='gail')
@@ -125,8 +125,9 @@ def learn(
 
     Returns:
         'separation' of expert and actor at the end (1 is as far as random behaviour),
-        'success' of the policy in fresh scenes, 'environment_steps', the 'curve' of all three,
-        and where 'checkpoint' and 'reward' are.
+        'success' in fresh scenes of the policy that did best in the trials, the
+        'environment_steps' until then, without those of the trials, the 'curve' of all three, and
+        where 'checkpoint' and 'reward' are.
 
     Raises:
         ImitationError: nothing can be learned from the demonstrations, or `out` not be written.
@@ -143,20 +144,23 @@ def learn(
     imitator = Imitator([task.simulator], trainer, config, ACTOR_SEED + seed)
     trials = range(TRIAL_SEED, TRIAL_SEED + TRIALS)
     curve: list[dict[str, float]] = []
-    first: list[Policy] = []
+    policies: list[Policy] = []
 
     def watch(imitator: Imitator) -> None:
         policy = imitator.policy()
-        first.append(policy) if not first else None
+        policies.append(policy)
         trainer.promote()
         success = task.success(policy.act, policy.reset, trials)
         separation = trainer.health().separation
         curve.append({'steps': imitator.steps, 'separation': separation, 'success': success})
         advance(f'success {success:.0%}, separation {separation:.2f}', completed=imitator.steps)
 
-    policy = imitator.run(watch)
+    imitator.run(watch)
     trainer.promote()
     reward = trainer.reward()
+    # An adversarial actor may get worse again: the one is kept that did best in the trials.
+    best = max(range(len(curve)), key=lambda point: curve[point]['success'])
+    policy = policies[best]
     fresh = range(trials.stop, trials.stop + 5 * TRIALS)
     record = {
         'method': 'irl',
@@ -167,12 +171,11 @@ def learn(
     }
     reward.save(out / 'reward', record)
     save_checkpoint(out / 'checkpoint', policy, record)
-    if curve:
-        draw(out, task, reward, curve, first[0])
+    draw(out, task, reward, curve, policies[0])
     return {
         'separation': round(trainer.health().separation, 4),
         'success': task.success(policy.act, policy.reset, fresh),
-        'environment_steps': imitator.steps,
+        'environment_steps': int(curve[best]['steps']),
         'curve': curve,
         'checkpoint': str(out / 'checkpoint'),
         'reward': str(out / 'reward'),

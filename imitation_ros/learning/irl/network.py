@@ -48,8 +48,8 @@ class RewardConfig:
         regularization: 'gradient_penalty' on interpolates, or 'spectral' normalization.
         penalty: weight of the gradient penalty.
         gradient_norm: that the penalty pulls to: 1 as in WGAN-GP, or 0.
-        noise: on the actions of both sides while training, in their standard deviations. Without
-            it the exactness of a noiseless expert is all that an exploring actor is told.
+        noise: on the actions of both sides while training, in their standard deviations, so that
+            the exactness of a noiseless expert does not give it away.
         learning_rate: of Adam.
         batch_size: of the expert and of the actor, each.
         recent_steps: of the actor, that the reward is trained against.
@@ -65,7 +65,7 @@ class RewardConfig:
     regularization: str = 'gradient_penalty'
     penalty: float = 0.3
     gradient_norm: float = 1.0
-    noise: float = 0.5
+    noise: float = 0.0
     learning_rate: float = 1e-3
     batch_size: int = 128
     recent_steps: int = 100_000
