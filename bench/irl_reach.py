@@ -46,7 +46,7 @@ class Setting:
     )
     imitation: AdversarialConfig = field(
         default_factory=lambda: AdversarialConfig(
-            ActorConfig(learning_starts=100), 5_000, watch_every=500
+            ActorConfig(learning_starts=100), 3_000, watch_every=1_000
         )
     )
     cloning: BCConfig = field(default_factory=BCConfig)
