@@ -36,6 +36,10 @@ class CheckpointError(ImitationError):
     """A checkpoint that cannot be read, or was made for another contract."""
 
 
+class RewardError(ImitationError):
+    """A reward that cannot be learned from what there is."""
+
+
 class TaskError(ImitationError):
     """A simulated task or robot that cannot be set up as asked."""
 

@@ -25,7 +25,7 @@ import shutil
 from typing import Any
 
 from imitation_ros.errors import EpisodeError, ImitationError
-from imitation_ros.policies.checkpoint import replace_file
+from imitation_ros.policies.model_folder import replace_file
 from imitation_ros.types import Array, Episode
 from safetensors import safe_open, SafetensorError
 from safetensors.numpy import save

@@ -12,7 +12,7 @@ import time
 from typing import Any, Protocol
 
 from imitation_ros.errors import CheckpointError
-from imitation_ros.policies.checkpoint import replace_file
+from imitation_ros.policies.model_folder import replace_file
 from safetensors import safe_open, SafetensorError
 from safetensors.torch import save
 from torch import Tensor

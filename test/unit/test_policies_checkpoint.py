@@ -10,8 +10,8 @@ import re
 
 from imitation_ros.errors import CheckpointError
 from imitation_ros.frames.contract import Contract, parse_contract
-from imitation_ros.policies import checkpoint
 from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
+from imitation_ros.policies.model_folder import digest
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
 from imitation_ros.policies.policy import Policy
@@ -83,7 +83,7 @@ def rewrite(folder: Path, change: dict[str, object]) -> None:
     """Changes the document as someone with an editor and the right digests would."""
     path = folder / 'policy.json'
     document = {**json.loads(path.read_text()), **change}
-    document['sha256'] = checkpoint._digest(document)
+    document['sha256'] = digest(document)
     path.write_text(json.dumps(document))
 
 

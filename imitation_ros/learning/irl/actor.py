@@ -1,0 +1,177 @@
+"""The actor: stable-baselines3's SAC, TD3 or PPO, with layers that the policy node can run.
+
+Observations are standardized by the demonstrations. Units of the actor are tanh, so that it can
+be exported exactly (see `export`); those of the critic are rectifiers, as usual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from gymnasium import spaces
+from imitation_ros.errors import ImitationError, one_of, RewardError
+from imitation_ros.learning.irl.network import RewardNetwork
+from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
+from imitation_ros.learning.irl.reward_env import RewardVecEnv
+from imitation_ros.learning.irl.transitions import Transitions
+import numpy as np
+from stable_baselines3 import PPO, SAC, TD3
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.sac.policies import SACPolicy
+from stable_baselines3.td3.policies import TD3Policy
+from torch import nn, Tensor
+
+ALGORITHMS = ('sac', 'td3', 'ppo')
+EXPLORATION = 0.1
+"""Deviation of TD3's noise, in half of an action's range."""
+
+
+@dataclass(frozen=True)
+class ActorConfig:
+    """How the actor learns from a reward.
+
+    Attributes:
+        algorithm: 'sac', 'td3' (both off-policy) or 'ppo' (on-policy, discrete actions too).
+        hidden: units of each layer, of actor and critic.
+        learning_rate: of Adam.
+        batch_size: of a gradient step; off-policy, half of it is demonstrated.
+        gamma: discount.
+        tau: how fast the target critics follow.
+        learning_starts: steps of random actions before anything is learned, off-policy.
+        gradient_steps: for each step of a simulator, off-policy.
+        rollout_steps: of each simulator between two updates, on-policy.
+        epochs: over these, on-policy.
+        entropy: weight of the entropy bonus; SAC starts from it and finds its own.
+        precision: of SAC's exploration: its entropy is held at so much below 0 for each channel.
+        simulators: in parallel.
+    """
+
+    algorithm: str = 'sac'
+    hidden: tuple[int, ...] = (128, 128)
+    learning_rate: float = 1e-3
+    batch_size: int = 256
+    gamma: float = 0.97
+    tau: float = 0.01
+    learning_starts: int = 100
+    gradient_steps: int = 1
+    rollout_steps: int = 256
+    epochs: int = 10
+    entropy: float = 1.0
+    precision: float = 1.0
+    simulators: int = 1
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ALGORITHMS:
+            hint = one_of(self.algorithm, ALGORITHMS)
+            raise ImitationError(f'algorithm: {self.algorithm!r}; {hint}')
+        if not 0 < self.learning_rate < math.inf:
+            raise ImitationError(f'learning_rate: {self.learning_rate}; valid: above 0')
+        if not 0 < self.gamma < 1:
+            raise ImitationError(f'gamma: {self.gamma}; valid: 0 to 1, neither of them')
+        for name in ('batch_size', 'gradient_steps', 'rollout_steps', 'epochs', 'simulators'):
+            if getattr(self, name) < 1:
+                raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+
+
+class Standardized(BaseFeaturesExtractor):
+    """Observations in the standard deviations of the demonstrations, as the reward sees them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, observation_space: spaces.Box, mean: Tensor, std: Tensor) -> None:
+        super().__init__(observation_space, observation_space.shape[0])
+        self.register_buffer('mean', nn.functional.pad(mean, (0, 1)))
+        self.register_buffer('std', nn.functional.pad(std, (0, 1), value=1.0))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """(B, o) → (B, o); the absorbing indicator as it is."""
+        return (observation - self.mean) / self.std
+
+
+class _Rectified:
+    """Critics with rectifiers, whatever the actor's units are."""
+
+    critic_kwargs: dict[str, Any]
+
+    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        self.critic_kwargs['activation_fn'] = nn.ReLU
+        return super().make_critic(features_extractor)  # type: ignore[misc]
+
+
+class _SACPolicy(_Rectified, SACPolicy):
+    pass
+
+
+class _TD3Policy(_Rectified, TD3Policy):
+    pass
+
+
+def make_actor(
+    config: ActorConfig,
+    env: RewardVecEnv,
+    scales: RewardNetwork,
+    demonstrations: Transitions | None,
+    seed: int,
+    pace: Callable[[], float] = lambda: 1.0,
+) -> BaseAlgorithm:
+    """An actor with random weights.
+
+    Args:
+        config: the settings.
+        env: the simulators; their reward is that of each batch too.
+        scales: how observations are standardized.
+        demonstrations: half of each batch off-policy; None for none.
+        seed: of weights and exploration.
+        pace: share of the learning rate at present.
+
+    Raises:
+        RewardError: the algorithm cannot choose such actions.
+    """
+    discrete = isinstance(env.action_space, spaces.Discrete)
+    if discrete and config.algorithm != 'ppo':
+        raise RewardError(f'algorithm: {config.algorithm} chooses no classes; valid: ppo')
+    policy: dict[str, Any] = {
+        'net_arch': list(config.hidden),
+        'activation_fn': nn.Tanh,
+        'optimizer_kwargs': {'fused': True},
+        'features_extractor_class': Standardized,
+        'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
+    }
+    shared: dict[str, Any] = {
+        'learning_rate': lambda _: config.learning_rate * pace(),
+        'gamma': config.gamma,
+        'policy_kwargs': policy,
+        'batch_size': config.batch_size,
+        'seed': seed,
+        'device': 'cpu',
+    }
+    if config.algorithm == 'ppo':
+        return PPO(
+            'MlpPolicy', env, n_steps=config.rollout_steps, n_epochs=config.epochs,
+            ent_coef=config.entropy, **shared,
+        )  # fmt: skip
+    buffer = {'layout': env.layout, 'demonstrations': demonstrations, 'pay': env.pay}
+    off_policy: dict[str, Any] = {
+        'tau': config.tau,
+        'learning_starts': config.learning_starts,
+        'gradient_steps': config.gradient_steps * env.num_envs,
+        'train_freq': 1,
+        'buffer_size': 200_000,
+        'replay_buffer_class': DemonstrationReplayBuffer,
+        'replay_buffer_kwargs': buffer,
+    }
+    if config.algorithm == 'sac':
+        entropy = -config.precision * env.layout.action_size
+        return SAC(
+            _SACPolicy, env, ent_coef=f'auto_{config.entropy}', target_entropy=entropy,
+            **off_policy, **shared,
+        )  # fmt: skip
+    size = env.layout.action_size
+    noise = NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION))
+    return TD3(_TD3Policy, env, action_noise=noise, **off_policy, **shared)

@@ -1,0 +1,198 @@
+"""The alternation: the actor acts, the reward learns to tell it from the expert, the actor learns.
+
+Ho & Ermon, Generative Adversarial Imitation Learning, NIPS 2016, algorithm 1; off-policy as in
+Kostrikov et al., Discriminator-Actor-Critic, ICLR 2019, algorithm 1. The policy that comes of it
+is the average of the actor's weights over its last updates: an adversarial actor circles around
+its fixed point, and the average lies nearer to it (Yazıcı et al., The Unusual Effectiveness of
+Averaging in GAN Training, ICLR 2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import copy
+from dataclasses import dataclass, field
+
+from imitation_ros.errors import ImitationError
+from imitation_ros.learning.irl.actor import ActorConfig, make_actor
+from imitation_ros.learning.irl.export import AnyActor, export
+from imitation_ros.learning.irl.flat_env import FlatEnv
+from imitation_ros.learning.irl.network import Batch
+from imitation_ros.learning.irl.reward_env import Pay, RewardVecEnv
+from imitation_ros.learning.irl.trainer import RewardTrainer
+from imitation_ros.policies.policy import Policy
+from stable_baselines3 import PPO, SAC
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
+from stable_baselines3.common.vec_env import DummyVecEnv
+import torch
+from torch import Tensor
+
+OWN, DEMONSTRATED = 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class AdversarialConfig:
+    """How reward and actor take turns.
+
+    Attributes:
+        actor: how it learns.
+        steps: of all simulators together.
+        reward_every: steps between two turns of the reward; on-policy, its turns are the actor's.
+        reward_updates: of the discriminator in a turn.
+        averaging: share of the average that an actor's step leaves; 0 takes the last weights.
+        demonstrations_in_buffer: whether half of each batch off-policy is demonstrated.
+        annealing: share of both learning rates that is left at the end, falling linearly.
+        watch_every: steps between two calls of the watcher.
+    """
+
+    actor: ActorConfig = field(default_factory=ActorConfig)
+    steps: int = 5_000
+    reward_every: int = 10
+    reward_updates: int = 10
+    averaging: float = 0.995
+    demonstrations_in_buffer: bool = True
+    annealing: float = 1.0
+    watch_every: int = 500
+
+    def __post_init__(self) -> None:
+        for name in ('steps', 'reward_every', 'watch_every'):
+            if getattr(self, name) < 1:
+                raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        if not 0 < self.annealing <= 1:
+            raise ImitationError(f'annealing: {self.annealing}; valid: above 0, at most 1')
+        if not 0 <= self.averaging < 1:
+            raise ImitationError(f'averaging: {self.averaging}; valid: 0 to 1, less than 1')
+
+
+class Imitator:
+    """An actor, its simulators, and the reward that it is after.
+
+    Attributes:
+        trainer: of the reward.
+        model: of stable-baselines3.
+        env: the simulators.
+        steps: of all of them so far.
+    """
+
+    def __init__(
+        self,
+        simulators: Sequence[Callable[[], FlatEnv]],
+        trainer: RewardTrainer,
+        config: AdversarialConfig,
+        seed: int,
+        pay: Pay | None = None,
+    ) -> None:
+        """Starts with a random actor.
+
+        Args:
+            simulators: what makes each of them.
+            trainer: with the demonstrations.
+            config: the settings.
+            seed: of weights, exploration and scenes.
+            pay: rewards other than the present ones of the trainer, which then learns nothing.
+        """
+        self.trainer, self._config = trainer, config
+        self._learns = pay is None
+        self.steps = 0
+        self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
+        shown = trainer.demonstrations.fitted if config.demonstrations_in_buffer else None
+        self.model: BaseAlgorithm = make_actor(
+            config.actor, self.env, trainer.network, shown, seed, self._pace
+        )
+        self._average: AnyActor = copy.deepcopy(self._actor)
+
+    def run(self, watch: Callable[[Imitator], None] = lambda imitator: None) -> Policy:
+        """Learns for all the steps; `watch` is called every `watch_every` of them.
+
+        Raises:
+            RewardError: the reward cannot be learned, or its training diverges.
+        """
+        # An absorbing step is none of the simulation's, so that a few more are allowed for.
+        turns = _Turns(self, watch)
+        self.model.learn(self._config.steps * 2, callback=turns, progress_bar=False)
+        self.average()
+        return self.policy()
+
+    def policy(self) -> Policy:
+        """What the averaged actor finds best, as a policy of this package."""
+        return export(self._average, self.trainer.layout, self.trainer.network)
+
+    @property
+    def _actor(self) -> AnyActor:
+        actor: AnyActor = self.model.policy if isinstance(self.model, PPO) else self.model.actor  # type: ignore[attr-defined]
+        return actor
+
+    @torch.no_grad()
+    def _pay(self, batch: Batch, demonstrated: Tensor) -> Tensor:
+        rewards: Tensor = self.trainer.network(batch)
+        return rewards
+
+    def _pace(self) -> float:
+        """Share of the learning rates at present."""
+        done = min(1.0, self.steps / self._config.steps)
+        return 1.0 - done * (1.0 - self._config.annealing)
+
+    def _log_density(self, observation: Tensor, action: Tensor) -> Tensor:
+        """Log π(a|s) of the actor, for AIRL."""
+        with torch.no_grad():
+            if isinstance(self.model, SAC):
+                mean, log_std, _ = self.model.actor.get_action_dist_params(observation)
+                gaussian = self.model.actor.action_dist
+                assert isinstance(gaussian, SquashedDiagGaussianDistribution)
+                density: Tensor = gaussian.proba_distribution(mean, log_std).log_prob(action)
+                return density
+            assert isinstance(self.model, PPO), 'airl needs a stochastic actor'
+            chosen = action if self.model.action_space.shape else (action[:, 0] > 0).long()
+            return self.model.policy.evaluate_actions(observation, chosen)[1]
+
+    def teach(self) -> None:
+        """The reward's turn: it takes what was done since its last one."""
+        fresh = self.env.fresh()
+        if fresh is None or not self._learns:
+            return
+        self.trainer.add(fresh)
+        airl = self.trainer.config.objective == 'airl'
+        density = self._log_density if airl else None
+        self.trainer.set_pace(self._pace())
+        self.trainer.update(self._config.reward_updates, density)
+
+    def average(self) -> None:
+        """Moves the average towards the present actor."""
+        share = 1.0 - self._config.averaging
+        with torch.no_grad():
+            for mean, now in zip(self._average.parameters(), self._actor.parameters()):
+                mean.lerp_(now, share)
+
+
+class _Turns(BaseCallback):
+    """Whose turn it is."""
+
+    def __init__(self, imitator: Imitator, watch: Callable[[Imitator], None]) -> None:
+        super().__init__()
+        self._imitator, self._watch = imitator, watch
+        self._config = imitator._config
+        self._on_policy = isinstance(imitator.model, PPO)
+        self._watched = self._taught = 0
+
+    def _on_step(self) -> bool:
+        imitator, config = self._imitator, self._config
+        imitator.steps = sum(imitator.env.get_attr('steps'))
+        if not self._on_policy:
+            if imitator.steps - self._taught >= config.reward_every:
+                imitator.teach()
+                self._taught = imitator.steps
+            imitator.average()
+        if imitator.steps - self._watched >= config.watch_every:
+            self._watched = imitator.steps
+            self._watch(imitator)
+        return imitator.steps < config.steps
+
+    def _on_rollout_start(self) -> None:
+        if self._on_policy:
+            self._imitator.average()
+
+    def _on_rollout_end(self) -> None:
+        if self._on_policy:
+            self._imitator.teach()

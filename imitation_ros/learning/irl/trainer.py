@@ -1,0 +1,300 @@
+"""The reward against the actor: discriminator updates, their health, and a state on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import copy
+import dataclasses
+from dataclasses import dataclass
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from imitation_ros.errors import RewardError
+from imitation_ros.frames.contract import Contract
+from imitation_ros.learning.irl.layout import Layout
+from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
+from imitation_ros.learning.irl.objectives import gradient_penalty, logistic_loss, margin_loss
+from imitation_ros.learning.irl.reward import Calibration, Reward
+from imitation_ros.learning.irl.separation import auc, auc_interval
+from imitation_ros.learning.irl.steps import check_rollouts, Demonstrations, RecentSteps
+from imitation_ros.learning.irl.trainer_state import grouped, read_state, write_state
+from imitation_ros.learning.irl.transitions import concatenated, Transitions
+import numpy as np
+import torch
+from torch import Tensor
+
+LogDensity = Callable[[Tensor, Tensor], Tensor]
+"""Observation (B, o), action (B, a) → log π(a|s) (B,) of the actor."""
+DENSITY_RANGE = (-20.0, 20.0)
+"""A squashed Gaussian's density has no bounds at the limits of an action."""
+DEFAULT = RewardConfig()
+
+
+@dataclass(frozen=True)
+class RewardHealth:
+    """How a reward does, on episodes held out from its training where there are any.
+
+    Attributes:
+        updates: discriminator updates so far.
+        expert: mean calibrated score per step of the demonstrations.
+        actor: of the actor.
+        separation: expert less actor; 1 is as far as random is from the expert, 0 is converged.
+        accuracy: share of steps on the right side of the middle between the two means.
+        auc: chance that a step of the expert scores above one of the actor.
+        auc_interval: its 95 % interval, as if steps were independent.
+        converged: whether the interval includes 0.5.
+        expert_episodes: demonstrations.
+        actor_episodes: of the actor, as far as they are remembered.
+    """
+
+    updates: int
+    expert: float
+    actor: float
+    separation: float
+    accuracy: float
+    auc: float
+    auc_interval: tuple[float, float]
+    converged: bool
+    expert_episodes: int
+    actor_episodes: int
+
+
+class RewardTrainer:
+    """Trains a reward so that the expert scores above the actor.
+
+    The last good network is kept apart: `reward` gives it, and diverging training goes back to it.
+
+    Attributes:
+        layout: of observations and actions.
+        config: the settings.
+        network: in training.
+        updates: discriminator updates so far.
+        version: how often a network was promoted to be the last good one.
+        demonstrations: what it learns from.
+    """
+
+    def __init__(
+        self,
+        expert: Transitions,
+        contract: Contract,
+        config: RewardConfig = DEFAULT,
+        seed: int = 0,
+    ) -> None:
+        """Starts with random weights, the same for the same seed.
+
+        Raises:
+            RewardError: the demonstrations are too few, empty, of another contract's layout, or
+                hold NaN; the contract has images.
+        """
+        self.layout, self.config, self._seed = Layout(contract), config, seed
+        self.demonstrations = Demonstrations(
+            expert, self.layout, config.held_out_every, config.watches
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.network = RewardNetwork(config, Scales.fit(self.demonstrations.fitted))
+        self._good = copy.deepcopy(self.network)
+        self._optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
+        self._recent = RecentSteps(config.recent_steps, config.held_out_every)
+        self._random: Transitions | None = None
+        self._expert = tensors(self.demonstrations.fitted)
+        self.updates = self.version = 0
+
+    def add(self, rollouts: Transitions) -> None:
+        """Takes what the actor did; episodes may come in pieces, under one number.
+
+        Raises:
+            RewardError: no step, NaN, another layout, or the demonstrations themselves.
+        """
+        check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
+        self._recent.add(rollouts)
+
+    def set_random(self, rollouts: Transitions) -> None:
+        """Takes random behaviour, which the calibration calls 0; made up where there is none."""
+        check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
+        self._random = rollouts
+
+    def set_pace(self, share: float) -> None:
+        """Learns from now on at this share of the learning rate."""
+        for group in self._optimizer.param_groups:
+            group['lr'] = share * self.config.learning_rate
+
+    def train(self, updates: int, log_density: LogDensity | None = None) -> RewardHealth:
+        """Does so many updates and promotes what came of them.
+
+        Args:
+            updates: of the discriminator.
+            log_density: of the actor, which 'airl' needs.
+
+        Raises:
+            RewardError: there are no roll-outs, or the loss is not finite: the last good reward
+                stays, and training goes on from it at the next call.
+        """
+        self.update(updates, log_density)
+        self.promote()
+        return self.health()
+
+    def update(self, updates: int, log_density: LogDensity | None = None) -> None:
+        """Does so many updates, and promotes nothing; raises as `train` does."""
+        if not len(self._recent) or not len(self._recent.split(held_out=False)):
+            raise RewardError('roll-outs: none to train against; valid: add() them first')
+        if (self.config.objective == 'airl') != (log_density is not None):
+            raise ValueError('log_density belongs to the objective airl')
+        actor = tensors(self._recent.split(held_out=False))
+        rng = torch.Generator().manual_seed(1_000_003 * self._seed + self.updates)
+        for _ in range(updates):
+            expert = _draw(self._expert, self.config.batch_size, rng)
+            loss = self._loss(expert, _draw(actor, self.config.batch_size, rng), log_density, rng)
+            if not math.isfinite(float(loss.detach())):
+                self._go_back(float(loss.detach()))
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            self.updates += 1
+
+    def promote(self) -> None:
+        """Makes the network in training the last good one.
+
+        Raises:
+            RewardError: a weight is not finite.
+        """
+        if not all(bool(each.isfinite().all()) for each in self.network.state_dict().values()):
+            self._go_back(math.nan)
+        self._good.load_state_dict(self.network.state_dict())
+        self.version += 1
+
+    def reward(self) -> Reward:
+        """The last good reward, calibrated and frozen."""
+        network = copy.deepcopy(self._good)
+        raw = Reward(self.layout, self.config, network, Calibration(0.0, 1.0), self.version)
+        return raw.calibrated(self._random_steps(), self.demonstrations.held_out)
+
+    def health(self) -> RewardHealth:
+        """Of the last good reward.
+
+        Raises:
+            RewardError: there are no roll-outs.
+        """
+        if not len(self._recent):
+            raise RewardError('roll-outs: none to compare with; valid: add() them first')
+        reward, actor = self.reward(), self._recent.split(held_out=True)
+        steps = actor if len(actor) else self._recent.split(held_out=False)
+        expert_scores = reward.score_steps(self.demonstrations.held_out)
+        actor_scores = reward.score_steps(steps)
+        expert, mean = float(expert_scores.mean()), float(actor_scores.mean())
+        middle = (expert + mean) / 2
+        right = (expert_scores > middle).mean() + (actor_scores <= middle).mean()
+        interval = auc_interval(expert_scores, actor_scores)
+        return RewardHealth(
+            self.updates, expert, mean, expert - mean, float(right) / 2,
+            auc(expert_scores, actor_scores), interval, interval[0] <= 0.5 <= interval[1],
+            len(self.demonstrations.fitted.episodes) + len(self.demonstrations.held_out.episodes),
+            self._recent.episodes,
+        )  # fmt: skip
+
+    def save(self, path: Path | str) -> None:
+        """Writes all that the next update depends on, but the demonstrations.
+
+        Raises:
+            CheckpointError: the disk refused.
+        """
+        kept = {f'network.{name}': each for name, each in self.network.state_dict().items()}
+        kept |= {f'good.{name}': each for name, each in self._good.state_dict().items()}
+        for index, moments in self._optimizer.state_dict()['state'].items():
+            kept |= {f'optimizer.{index}.{name}': each for name, each in moments.items()}
+        recent = self._recent.all() if len(self._recent) else None
+        for name, steps in {'recent': recent, 'random': self._random}.items():
+            if steps is not None:
+                kept |= {f'{name}.{key}': torch.from_numpy(each) for key, each in _arrays(steps)}
+        progress = {'updates': self.updates, 'version': self.version}
+        write_state(Path(path), kept, {**self._identity(), **progress})
+
+    def load(self, path: Path | str) -> None:
+        """Goes on from what `save` wrote.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or of a training with other settings,
+                seed, contract or demonstrations.
+        """
+        groups, document = read_state(Path(path), self._identity())
+        self.network.load_state_dict(groups['network'])
+        self._good.load_state_dict(groups['good'])
+        moments = grouped(groups.get('optimizer', {}))
+        optimizer = self._optimizer.state_dict()
+        state = {int(index): each for index, each in moments.items()}
+        self._optimizer.load_state_dict({**optimizer, 'state': state})
+        self._recent = RecentSteps(self.config.recent_steps, self.config.held_out_every)
+        if 'recent' in groups:
+            self._recent.add(_steps(groups['recent']))
+        self._random = _steps(groups['random']) if 'random' in groups else None
+        self.updates, self.version = document['updates'], document['version']
+
+    def _loss(
+        self, expert: Batch, actor: Batch, log_density: LogDensity | None, rng: torch.Generator
+    ) -> Tensor:
+        config = self.config
+        features = [
+            self.network.blurred(self.network.standardized(side), config.noise, rng)
+            for side in (expert, actor)
+        ]
+        scores = [self.network.score(side) for side in features]
+        if log_density is not None:
+            scores = [
+                score - log_density(side[0], side[1]).clamp(*DENSITY_RANGE) * (1 - side[0][:, -1])
+                for score, side in zip(scores, (expert, actor))
+            ]
+        if config.objective == 'margin':
+            loss = margin_loss(scores[0], scores[1], config.margin)
+        else:
+            loss = logistic_loss(scores[0], scores[1])
+        if config.regularization == 'gradient_penalty' and config.penalty:
+            penalty = gradient_penalty(
+                self.network, features[0], features[1], config.gradient_norm, rng
+            )
+            loss = loss + config.penalty * penalty
+        return loss
+
+    def _go_back(self, loss: float) -> None:
+        self.network.load_state_dict(self._good.state_dict())
+        self._optimizer = torch.optim.Adam(self.network.parameters(), self.config.learning_rate)
+        raise RewardError(
+            f'update {self.updates}: the loss is {loss}; the last good reward, version '
+            f'{self.version}, is kept; valid: a learning_rate below {self.config.learning_rate}'
+        )
+
+    def _random_steps(self) -> Transitions:
+        """What was given, or each number drawn on its own from all that was ever seen."""
+        if self._random is not None:
+            return self._random
+        seen = [self.demonstrations.fitted, *([self._recent.all()] if len(self._recent) else [])]
+        steps, rng = concatenated(seen), np.random.default_rng(self._seed)
+        return dataclasses.replace(
+            steps,
+            observation=rng.permuted(steps.observation, axis=0),
+            action=rng.permuted(steps.action, axis=0),
+            next_observation=rng.permuted(steps.next_observation, axis=0),
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        settings = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        return {
+            'config': settings,
+            'seed': self._seed,
+            'contract_fingerprint': self.layout.contract.fingerprint,
+            'demonstrations': self.demonstrations.sha256,
+        }
+
+
+def _draw(side: Batch, size: int, rng: torch.Generator) -> Batch:
+    rows = torch.randint(len(side[0]), (size,), generator=rng)
+    return side[0][rows], side[1][rows], side[2][rows]
+
+
+def _arrays(steps: Transitions) -> list[tuple[str, Any]]:
+    return [(each.name, getattr(steps, each.name)) for each in dataclasses.fields(steps)]
+
+
+def _steps(kept: dict[str, Tensor]) -> Transitions:
+    return Transitions(**{name: tensor.numpy() for name, tensor in kept.items()})
