@@ -43,8 +43,8 @@ CONFIGS = {
     'from none': DaggerConfig(
         GateConfig('beta', beta=0.5, beta_schedule='exponential', beta_per_tick=True),
         training(epochs=150),
-        initial_episodes=21,
-        episodes=21,
+        initial_episodes=19,
+        episodes=19,
         rounds=2,
         held_out_every=0,
     ),

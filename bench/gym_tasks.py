@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from imitation_ros.frames.contract import parse_contract
 from imitation_ros.learning.dagger import Collected
-from imitation_ros.learning.sim_collector import Hands, SimulatedHuman
+from imitation_ros.learning.sim_collector import Hands, human_at
 from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.sim.rollout import Rollout
 from imitation_ros.supervision.gates import GateConfig, make_gate
@@ -105,14 +105,12 @@ class GymCollector:
         if checkpoint is None:
             return [self._demonstrate(seed) for seed in seeds]
         policy = load_checkpoint(checkpoint, self.contract)
-        specs = self.contract.action_specs
-        chooser = make_gate(gate, specs)
-        human = SimulatedHuman(gate, specs) if gate.gate == 'human' else None
+        chooser = make_gate(gate, self.contract.action_specs)
         collected = []
         for episode, seed in enumerate(seeds):
             policy.reset()
             chooser.start(episode)
-            hands = Hands(policy, self._task.expert, chooser, human)
+            hands = Hands(policy, self._task.expert, chooser, human_at(gate, self.contract))
             collected.append(hands.collected(self.roll_out(hands.act, seed), self.contract))
         return collected
 

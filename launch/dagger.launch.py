@@ -20,6 +20,7 @@ def generate_launch_description():
     task = {'task': value('task')}
     gate = {'gate': value('gate')}
     takeover = {'takeover': value('takeover')}
+    corrects = {'correct_above': value('correct_above', float)}
     rounds = {
         'episodes': value('out'),
         'out': value('run'),
@@ -46,7 +47,13 @@ def generate_launch_description():
                 choices=['engaged', 'button', 'moving'],
                 description='How a person takes over: as long as the device is engaged, by '
                 '/supervisor/take and /supervisor/give_back, or by moving the device. '
-                'The script of teleop:=expert is always engaged: use button.',
+                'The script of teleop:=expert is always engaged, unless correct_above is set.',
+            ),
+            DeclareLaunchArgument(
+                'correct_above',
+                default_value='0.0',
+                description="teleop:=expert takes over where the policy's action is so far from "
+                'its own, such as 0.3; for gate:=human.',
             ),
             DeclareLaunchArgument(
                 'teleop',
@@ -72,7 +79,7 @@ def generate_launch_description():
             node('sim_arm', contract | task, chosen('sim')),
             node('supervisor', common | gate | takeover),
             node('policy', common | {'checkpoint': value('checkpoint')}),
-            node('teleop_expert', common | task, chosen('teleop', 'expert')),
+            node('teleop_expert', common | task | corrects, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),
             node('teleop_leader', common, chosen('teleop', 'leader')),
             node('recorder', common | task | {'out': value('out'), 'operator': value('operator')}),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
-from imitation_ros.frames.actions import action_distance
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.dagger import Collected, gapless
 from imitation_ros.policies.checkpoint import load_checkpoint
@@ -18,7 +17,8 @@ from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import roll_out, Rollout
 from imitation_ros.supervision.gates import Gate, GateConfig, make_gate, POLICY, TELEOP, View
-from imitation_ros.types import Action, Array, Episode, Frame, Spec
+from imitation_ros.teleop.simulated_human import SimulatedHuman
+from imitation_ros.types import Action, Array, Episode, Frame
 import numpy as np
 
 Expert = Callable[[Frame], Action]
@@ -50,12 +50,11 @@ class SimCollector:
             return [self._demonstrate(seed) for seed in seeds]
         policy = load_checkpoint(checkpoint, self.contract)
         chooser = make_gate(gate, self.contract.action_specs)
-        human = SimulatedHuman(gate, self.contract.action_specs) if gate.gate == 'human' else None
         collected = []
         for episode, seed in enumerate(seeds):
             policy.reset()
             chooser.start(episode)
-            hands = Hands(policy, self._expert, chooser, human)
+            hands = Hands(policy, self._expert, chooser, human_at(gate, self.contract))
             collected.append(hands.collected(roll_out(self.env, hands.act, seed), self.contract))
         return collected
 
@@ -65,19 +64,11 @@ class SimCollector:
         return Collected(rollout.to_episode(), seed, rollout.success, ticks, ticks, ticks, 0)
 
 
-class SimulatedHuman:
-    """Watches the policy as a person does: takes over where it errs, gives back when it agrees.
-
-    Over the gate's `discrepancy`, and below `release` times it.
-    """
-
-    def __init__(self, gate: GateConfig, specs: dict[str, Spec]) -> None:
-        self._gate, self._specs = gate, specs
-
-    def wants_control(self, policy: Action, own: Action, driving: str) -> bool:
-        """Whether it drives the next tick."""
-        limit = self._gate.discrepancy * (self._gate.release if driving == TELEOP else 1.0)
-        return action_distance(policy, own, self._specs) > limit
+def human_at(gate: GateConfig, contract: Contract) -> SimulatedHuman | None:
+    """Who takes over in an episode of the gate 'human'; None at the others."""
+    if gate.gate != 'human':
+        return None
+    return SimulatedHuman(gate.discrepancy, gate.release, contract.action_specs)
 
 
 class Hands:
@@ -94,7 +85,7 @@ class Hands:
         """The action of whom the gate chooses."""
         action, right = self._policy.act(frame), self._expert(frame)
         driving = self._drove[-1] if self._drove else ''
-        takeover = self._human is not None and self._human.wants_control(action, right, driving)
+        takeover = self._human is not None and self._human.wants_control(action, right)
         signals = self._policy.signals
         view = View(
             frame.tick_ns, driving, action, right,

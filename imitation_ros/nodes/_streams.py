@@ -6,11 +6,19 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any
 
+from imitation_ros.errors import MessageError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import Aligner
 from imitation_ros.frames.codecs import codec_for
 from imitation_ros.frames.contract import Contract
-from imitation_ros.frames.status import action_topic, Status, STATUS_TOPICS, STATUS_TYPE
+from imitation_ros.frames.status import (
+    action_topic,
+    Pairing,
+    Status,
+    STATUS_TOPICS,
+    STATUS_TYPE,
+    TickAction,
+)
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE, SENSOR
 from imitation_ros.types import Action, Frame, Gap
 from rclpy.clock import Clock, ClockType
@@ -110,6 +118,58 @@ class FrameStream:
 
     def _on_timer(self) -> None:
         self._on_tick(self._aligner.frame(self._node.get_clock().now().nanoseconds))
+
+
+class ActionListener:
+    """Subscribes the actions of one source (`policy/…` or `teleop/…`) and their statuses.
+
+    Args:
+        node: who subscribes.
+        contract: names the topics.
+        stream: 'policy' or 'teleop'.
+        on_tick: gets each whole action, or the word that there is none.
+        on_bad: gets why a status could not be read.
+    """
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        contract: Contract,
+        stream: str,
+        on_tick: Callable[[TickAction], None],
+        on_bad: Callable[[str], None] = lambda problem: None,
+    ) -> None:
+        self._node, self._pairing = node, Pairing()
+        self._on_tick, self._on_bad = on_tick, on_bad
+        topics: list[tuple[str, str, Any]] = [
+            (part.type, action_topic(stream, part.topic), partial(self._on_action, name))
+            for name, part in contract.actions.items()
+        ]
+        topics.append((STATUS_TYPE, STATUS_TOPICS[stream], self._on_status))
+        self._subscriptions = [
+            node.create_subscription(message_class(type), topic, callback, ACTION_QOS)
+            for type, topic, callback in topics
+        ]
+
+    def close(self) -> None:
+        """Destroys the subscriptions."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+
+    def _on_action(self, part: str, message: Any, info: Mapping[str, int]) -> None:
+        self._hand_on(self._pairing.add_message(part, info['source_timestamp'], message))
+
+    def _on_status(self, message: Any, info: Mapping[str, int]) -> None:
+        try:
+            status = Status.decode(message)
+        except MessageError as error:
+            self._on_bad(str(error))
+            return
+        self._hand_on(self._pairing.add_status(info['source_timestamp'], status))
+
+    def _hand_on(self, ticks: list[TickAction]) -> None:
+        for tick in ticks:
+            self._on_tick(tick)
 
 
 class ActionStream:

@@ -11,6 +11,7 @@ from imitation_ros.learning.dagger import Collected
 from imitation_ros.learning.recorded_rounds import read_recording
 from imitation_ros.nodes.session import EpisodeResult, LockstepSession
 from imitation_ros.supervision.gates import GateConfig, make_gate
+from imitation_ros.supervision.takeover import ENGAGED
 
 GATE_PARAMETERS = (
     'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy', 'risk',
@@ -50,11 +51,14 @@ class TopicsCollector:
         Raises:
             GraphError: a node refused, ended or did not answer.
         """
-        expert: dict[str, Any] = {'teleop_expert': {'task': self._task}}
-        sources = (
-            expert if checkpoint is None else {'policy': {'checkpoint': checkpoint}, **expert}
-        )
-        supervisor = {} if checkpoint is None else _parameters(gate)
+        expert: dict[str, Any] = {'task': self._task}
+        sources, supervisor = {'teleop_expert': expert}, {}
+        if checkpoint is not None:
+            sources = {'policy': {'checkpoint': checkpoint}, **sources}
+            supervisor = _parameters(gate)
+        if checkpoint is not None and gate.gate == 'human':
+            expert |= {'correct_above': gate.discrepancy, 'release': gate.release}
+            supervisor['takeover'] = ENGAGED
         with LockstepSession(
             self._task, self._name, sources, out, supervisor, self._log_dir
         ) as session:

@@ -19,7 +19,6 @@ from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import (
     action_topic,
-    Pairing,
     Status,
     STATUS_TOPICS,
     STATUS_TYPE,
@@ -30,7 +29,7 @@ from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIA
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._sole import second_publisher
-from imitation_ros.nodes._streams import ACTION_QOS
+from imitation_ros.nodes._streams import ActionListener
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 from imitation_ros.supervision.mux import Command, Mux
@@ -150,7 +149,6 @@ class SupervisorNode(ManagedNode):
             self.params.takeover_motion,
             self.params.takeover_idle_s,
         )
-        self._pairings = {stream: Pairing() for stream in STREAMS}
         self._tick: list[Command] = []  # what was sent since the last decision
         self._diagnosed: Mode | None = None
         self._notice = ''
@@ -158,8 +156,12 @@ class SupervisorNode(ManagedNode):
         self._resting: list[Future] = []  # who waits for the robot to rest
         self._warn_about_silence()
         self._create_publishers()
-        for stream in STREAMS:
-            self._subscribe_stream(stream)
+        self._sources = [
+            ActionListener(
+                self, self._contract, stream, partial(self._on_source, stream), watch.refuse
+            )
+            for stream, watch in self._mux.watches.items()
+        ]
         self._subscribe_feedback()
         # In the default group, a stop that waits for the robot to rest would stop the timer.
         groups = {'stop': ReentrantCallbackGroup()}
@@ -189,29 +191,18 @@ class SupervisorNode(ManagedNode):
 
     def release(self) -> None:
         """Destroys topics, services and timers."""
+        for source in self.__dict__.pop('_sources', ()):
+            source.close()
         while getattr(self, '_owned', []):
             destroy, entity = self._owned.pop()
             destroy(entity)
 
     # Sources: a message is nothing without the status that says which tick it is for.
 
-    def _on_action(self, stream: str, part: str, message: Any, info: Mapping[str, int]) -> None:
-        ticks = self._pairings[stream].add_message(part, info['source_timestamp'], message)
-        self._take(stream, ticks)
-
-    def _on_status(self, stream: str, message: Any, info: Mapping[str, int]) -> None:
-        try:
-            status = Status.decode(message)
-        except MessageError as error:
-            self._mux.watches[stream].refuse(str(error))
-            return
-        self._take(stream, self._pairings[stream].add_status(info['source_timestamp'], status))
-
-    def _take(self, stream: str, ticks: list[TickAction]) -> None:
-        for tick in ticks:
-            self._mux.offer(stream, tick, time.monotonic_ns(), self._ros_ns())
-            if self.params.lockstep:
-                self._answer(stream)
+    def _on_source(self, stream: str, tick: TickAction) -> None:
+        self._mux.offer(stream, tick, time.monotonic_ns(), self._ros_ns())
+        if self.params.lockstep:
+            self._answer(stream)
 
     def _on_feedback(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
         for part, (part_topic, decode) in self._feedback.items():
@@ -377,24 +368,14 @@ class SupervisorNode(ManagedNode):
             self.get_logger().error(intruder)
             self._mux.fail(intruder)
 
-    def _subscribe_stream(self, stream: str) -> None:
-        for name, part in self._contract.actions.items():
-            callback = partial(self._on_action, stream, name)
-            topic = action_topic(stream, part.topic)
-            self._subscribe(part.type, topic, callback, ACTION_QOS)
-        callback = partial(self._on_status, stream)
-        self._subscribe(STATUS_TYPE, STATUS_TOPICS[stream], callback, ACTION_QOS)
-
     def _subscribe_feedback(self) -> None:
         self._feedback = feedback_decoders(self._contract)
         sources = {source.topic: source for source in self._contract.sources}
         for topic in {topic for topic, _ in self._feedback.values()}:
             callback = partial(self._on_feedback, topic)
-            self._subscribe(sources[topic].type, topic, callback, qos_profile(sources[topic].qos))
-
-    def _subscribe(self, type: str, topic: str, callback: Any, qos: Any) -> None:
-        subscription = self.create_subscription(message_class(type), topic, callback, qos)
-        self._own(self.destroy_subscription, subscription)
+            type, qos = message_class(sources[topic].type), qos_profile(sources[topic].qos)
+            subscription = self.create_subscription(type, topic, callback, qos)
+            self._own(self.destroy_subscription, subscription)
 
     def _own(self, destroy: Any, entity: Any) -> None:
         self._owned.append((destroy, entity))

@@ -39,6 +39,11 @@ class TeleopJoyParams(DeviceParams):
     switch_button: int = param(0, 'Opens and closes the gripper; -1: none.', low=-1, high=99)
     resume_button: int = param(7, 'Asks for authority; -1: none.', low=-1, high=99)
     stop_button: int = param(6, 'Takes it away; -1: none.', low=-1, high=99)
+    take_button: int = param(
+        -1, "Takes over from a policy, with the supervisor's takeover 'button'; -1: none.",
+        low=-1, high=99,
+    )  # fmt: skip
+    give_back_button: int = param(-1, 'Gives control back to it; -1: none.', low=-1, high=99)
     timeout_s: float = param(
         0.5, 'Without a message for that long the joystick counts as let go, s.', low=0.05
     )
@@ -66,6 +71,8 @@ class TeleopJoyNode(DeviceNode):
             'switch': params.switch_button,
             RESUME: params.resume_button,
             'supervisor/stop': params.stop_button,
+            'supervisor/take': params.take_button,
+            'supervisor/give_back': params.give_back_button,
         }
         mapping = JoyMap(
             params.axes, params.scales, params.deadman_button, buttons, params.deadzone

@@ -144,6 +144,8 @@ class Mux:
         if self._lockstep:
             matched = self._participants or matched
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
+        elif gate is None and not had_authority and (far := self._far_away(problems)):
+            return False, far
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
             self._start_over()
@@ -254,7 +256,7 @@ class Mux:
     def _settle(self, problems: Mapping[str, str], tick_ns: int, now_ns: int, ros_ns: int) -> None:
         """Who drives the next command."""
         if self.gating is None or not self.authority.gated:
-            self.authority.update(problems)
+            self._follow_holder(problems, now_ns)
             return
         policy, teleop = self.watches['policy'], self.watches['teleop']
         actions = {
@@ -275,6 +277,13 @@ class Mux:
         self._taken |= self.authority.hand_to(stream, problem, reason)
         self.corrections.update(teleop.tick_ns or tick_ns, self.authority.mode, policy.values)
 
+    def _follow_holder(self, problems: Mapping[str, str], now_ns: int) -> None:
+        """Without a gate: in and out of hold."""
+        holder = self.authority.holder
+        if holder is not None and not problems[holder]:
+            problems = {**problems, holder: self._unready(holder, now_ns)}
+        self.authority.update(problems)
+
     def _unready(self, stream: str, now_ns: int) -> str:
         """Why a live source that does not drive yet must not begin to, or ''."""
         watch = self.watches[stream]
@@ -284,6 +293,13 @@ class Mux:
             return 'its action is older than the handover'
         lacking = self._lacking(now_ns)
         return lacking or self._handover.refusal(watch.action, self._feedback.vectors)
+
+    def _far_away(self, problems: Mapping[str, str]) -> str:
+        """Why the one live source must not begin to drive where the robot is, or ''."""
+        live = [stream for stream, problem in problems.items() if not problem]
+        action = self.watches[live[0]].action if len(live) == 1 else None
+        far = action and self._handover.refusal(action, self._feedback.vectors)
+        return f'{live[0]}: {far}' if far else ''
 
     def _lacking(self, now_ns: int) -> str:
         return '' if self._lockstep else self._feedback.lacking(now_ns)

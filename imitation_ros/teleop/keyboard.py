@@ -15,6 +15,9 @@ PAIRS = ('ws', 'ad', 'qe', 'ik', 'jl', 'uo', 'nm')
 REQUESTS = {
     'g': 'supervisor/resume',
     't': 'supervisor/stop',
+    'c': 'supervisor/take',
+    'b': 'supervisor/give_back',
+    'y': 'supervisor/discard_correction',
     'z': 'sim_arm/reset',
     'r': 'recorder/start',
     '\n': 'recorder/success',
@@ -80,6 +83,7 @@ class Keyboard:
         moves = ', '.join(f'{pair[0]}/{pair[1]}' for pair in PAIRS[: self._size])
         return (
             f'move {moves} · space gripper · g resume · t stop\n'
+            'c take control of a policy · b give it back · y forget the correction\n'
             'r start recording · enter success · backspace failure · x discard · h help\n'
             'z new scene of the simulated arm, after t'
         )

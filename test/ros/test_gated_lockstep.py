@@ -6,7 +6,10 @@ from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.tracks import read_tracks
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning.sim_collector import SimCollector
+from imitation_ros.nodes.collector import TopicsCollector
 from imitation_ros.nodes.session import LockstepSession
+from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.guard import Guard
 import numpy as np
 from test_lockstep import payloads
@@ -74,3 +77,23 @@ def test_the_gate_chooses_each_tick_and_the_chosen_action_is_executed(ros, tmp_p
     again = record(ros, tmp_path / 'checkpoint', tmp_path / 'second', (3, 4))
     for first, second in zip(paths, again):
         assert recorded(first) == recorded(second)
+
+
+def test_a_simulated_human_corrects_over_topics_as_in_process(ros, tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(ros.domain_id))
+    save_untrained_policy('panda_reach', tmp_path / 'checkpoint')
+    gate = GateConfig('human', discrepancy=0.45, release=0.8)
+    collectors = SimCollector('reach', REACH), TopicsCollector('reach', 'panda_reach')
+    in_process, over_topics = (
+        each.collect(tmp_path / 'checkpoint', gate, (3, 4), tmp_path / 'out')
+        for each in collectors
+    )
+    for one, other in zip(in_process, over_topics):
+        assert 0 < one.expert_ticks < one.ticks
+        assert one.switches > 1
+        assert (one.success, one.switches) == (other.success, other.switches)
+        assert other.ticks == one.ticks + 1, 'over topics the tick at the goal is one more'
+        same = len(one.episode)
+        np.testing.assert_array_equal(
+            other.episode.actions['arm'][:same], one.episode.actions['arm']
+        )

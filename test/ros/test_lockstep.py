@@ -91,6 +91,8 @@ def test_live_frames_equal_the_frames_from_the_bag(ros, tmp_path):
         'pick_place', 'panda_twist', {'teleop_expert': source}, tmp_path, domain_id=ros.domain_id
     ) as session:
         FrameStream(session.graph.node, contract, lockstep=True, on_tick=keep)
+        ros.spin_until(lambda: session.graph.call('sim_arm/reset') and frames, what='discovery')
+        frames.clear()
         result = session.run(SEEDS[0])
         ros.spin_until(lambda: len(frames) >= result.ticks, what='all live frames')
     episode = load_episode(result.path)

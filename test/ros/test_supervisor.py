@@ -238,9 +238,9 @@ def test_a_teleoperator_who_lets_go_loses_authority(ros):
 
 def test_stop_answers_when_the_robot_is_at_rest_and_then_it_is_silent(ros):
     robot = Robot(ros)
-    robot.target = HOME + 0.4
     robot.live()
     robot.drive()
+    robot.target = HOME + 0.4
     ros.spin_until(lambda: len(robot.arm) > 8)
     assert robot.arm[-1].data != robot.arm[-2].data
     answer = ros.call('supervisor/stop')
@@ -255,9 +255,9 @@ def test_stop_answers_when_the_robot_is_at_rest_and_then_it_is_silent(ros):
 
 def test_deactivation_sends_the_hold_last(ros):
     robot = Robot(ros)
-    robot.target = HOME + 0.4
     robot.live()
     robot.drive()
+    robot.target = HOME + 0.4
     ros.spin_until(lambda: len(robot.arm) > 8)
     robot.supervisor.trigger_deactivate()
     ros.spin_for(0.2)
@@ -273,9 +273,9 @@ def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
     """rclpy's own handlers close the context first, and the last command is never sent."""
     robot = Robot(ros, process=True)
     try:
-        robot.target = HOME + 0.4
         robot.live()
         robot.drive()
+        robot.target = HOME + 0.4
         ros.spin_until(lambda: len(robot.arm) > 8, what='motion')
         robot.supervisor.send_signal(number)
         ros.spin_until(lambda: robot.supervisor.poll() is not None, what='the end')

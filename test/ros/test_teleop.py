@@ -144,9 +144,9 @@ def test_without_a_terminal_the_keyboard_is_refused(ros):
 
 def test_the_joystick_drives_while_its_dead_man_button_is_held(ros):
     teleop = Teleop(ros, TWIST)
-    stops = serve(ros, 'supervisor/stop')
+    stops, takes = serve(ros, 'supervisor/stop'), serve(ros, 'supervisor/take')
     pad = ros.publisher('joy', 'sensor_msgs/msg/Joy')
-    node = ros.start(TeleopJoyNode, contract='panda_twist', timeout_s=0.3)
+    node = ros.start(TeleopJoyNode, contract='panda_twist', timeout_s=0.3, take_button=2)
     ros.spin_until(lambda: pad.get_subscription_count() and node.count_publishers('joy'))
     teleop.wait_until_engaged(False)
     assert teleop.status.reason == 'nothing on joy'
@@ -160,6 +160,8 @@ def test_the_joystick_drives_while_its_dead_man_button_is_held(ros):
     pad.publish(Joy(axes=list(held.axes), buttons=[0, 0, 0, 0, 0, 0, 1, 0]))
     teleop.wait_until_engaged(False)
     ros.spin_until(lambda: stops, what='the stop button')
+    pad.publish(Joy(axes=list(held.axes), buttons=[0, 0, 1, 0, 0, 0, 0, 0]))
+    ros.spin_until(lambda: takes, what='the button that takes over')
     pad.publish(held)
     teleop.wait_until_engaged()
     ros.spin_until(lambda: teleop.status.reason == 'nothing on joy', what='silence')

@@ -43,6 +43,7 @@ def contract(**changes) -> Contract:
                     'high': 2.0,
                     'max_velocity': 1.0,
                     'max_acceleration': 10.0,
+                    'max_handover_error': 4.0,
                 },
                 'gripper': {
                     'topic': 'gripper/command',

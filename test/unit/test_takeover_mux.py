@@ -160,6 +160,26 @@ def test_a_device_far_away_is_refused_with_the_distance_until_it_is_brought_near
     assert hands.run(0.2).mode is Mode.EXPERT
 
 
+def test_resume_without_a_gate_refuses_a_source_that_is_far_away():
+    """It used to drive there at full speed: a leader arm's pose at start-up is anywhere."""
+    hands = Hands(gate=None)
+    hands.wishes = {'policy': None, 'teleop': {'arm': hands.at + 0.4}}
+    hands.run()
+    given, text = hands.resume()
+    assert not given
+    assert text == 'teleop: arm: 0.4 away from where the robot is (max_handover_error 0.3)'
+    assert hands.sent[-1].action == {}
+    hands.wishes['teleop'] = {'arm': hands.at + 0.25}
+    hands.run()
+    assert hands.resume() == (True, 'teleop has authority')
+    hands.wishes['teleop'] = None
+    assert hands.run(0.3).mode is Mode.HOLD
+    hands.wishes['teleop'] = {'arm': hands.at + 0.4}
+    assert '0.4 away from where the robot is' in hands.run(0.3).reason
+    hands.wishes['teleop'] = {'arm': hands.at + 0.1}
+    assert hands.run(0.3).mode is Mode.EXPERT
+
+
 def test_nobody_takes_over_while_it_is_not_known_where_the_robot_is():
     hands = started()
     hands.feedback = False

@@ -114,6 +114,8 @@ def test_keys_move_while_they_are_held_and_stop_afterwards():
     ('key', 'request_'),
     [
         (' ', 'switch'), ('h', 'help'), ('g', 'supervisor/resume'), ('t', 'supervisor/stop'),
+        ('c', 'supervisor/take'), ('b', 'supervisor/give_back'),
+        ('y', 'supervisor/discard_correction'),
         ('r', 'recorder/start'), ('\n', 'recorder/success'), ('\x7f', 'recorder/failure'),
         ('x', 'recorder/discard'), ('?', None),
     ],
