@@ -7,10 +7,13 @@ import threading
 from typing import Any
 
 from imitation_ros.nodes._background import Background
+from imitation_ros.nodes._messages import LATCHED
+from imitation_ros.policies.checkpoint import read_digest
 from rcl_interfaces.srv import SetParameters
 from rclpy.callback_groups import CallbackGroup
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 ANSWER_TIMEOUT_S = 60.0
@@ -68,3 +71,42 @@ class Offers:
         future.add_done_callback(lambda _: done.set())
         await Background(self._node, lambda: done.wait(ANSWER_TIMEOUT_S))
         return future.result() if future.done() else None
+
+
+class NewCheckpoints:
+    """Offers what appears in a folder: once for each content, unless it drives already.
+
+    Args:
+        node: who offers.
+        offers: to whom.
+        folder: of a checkpoint that something else writes.
+
+    Attributes:
+        offered: SHA-256 of the last weights that were offered.
+    """
+
+    def __init__(self, node: Node, offers: Offers, folder: Path) -> None:
+        self._node, self._offers, self._folder = node, offers, folder
+        self.offered, self._drives = '', ''
+        self._told = node.create_subscription(
+            String, 'policy/checkpoint', self._on_checkpoint, LATCHED
+        )
+
+    def close(self) -> None:
+        """Destroys the subscription."""
+        self._node.destroy_subscription(self._told)
+
+    async def offer(self) -> None:
+        """Offers what is new; without an answer it is offered again at the next call."""
+        digest = await Background(self._node, lambda: read_digest(self._folder))
+        if digest in ('', self.offered) or not self._drives or not self._offers.ready:
+            return
+        if digest not in self._drives:
+            answer = await self._offers.offer(self._folder)
+            if answer is None:
+                return
+            self._node.get_logger().info(f'offered {self._folder}: {answer.message}')
+        self.offered = digest
+
+    def _on_checkpoint(self, message: String) -> None:
+        self._drives = message.data
