@@ -73,6 +73,8 @@ class RewardStream:
         return self._live.reward.version if self._live.reward else 0
 
     def _on_executed(self, executed: TickAction) -> None:
+        if self._executed and executed.status.tick_ns < self._executed[-1].status.tick_ns:
+            self._executed.clear()  # the clock has jumped back, what waits will not be seen
         self._executed.append(executed)
         self._score_ticks()
 

@@ -31,10 +31,10 @@ class Training:
             return None
         try:
             result = self._pipe.recv()
+            self.process.kill()  # an interpreter that ends by itself takes a second for it
         except EOFError:
             self.process.join()
             result = f'the training ended with exit code {self.process.exitcode}'
-        self.process.join()
         self.process = None
         return result
 
