@@ -16,6 +16,7 @@ VERBS = {
     'record': 'record demonstrations of the simulated arm over topics',
     'train': 'clone a policy from recorded episodes',
     'dagger': 'correct a policy in rounds: it drives, the expert labels, it learns again',
+    'irl': 'learn a reward from demonstrations, and a policy by reinforcement on it',
     'evaluate': 'measure the success rate of a checkpoint, in process or over topics',
     'inspect': 'what is in an episode or a data set, and whether it is any good',
     'replay': 'execute the recorded actions of an episode once more in the simulator',

@@ -98,7 +98,7 @@ def plot_losses(
         axes.set(xlabel='epoch', ylabel='loss')
         axes.legend()
 
-    return _save(path, title, draw)
+    return save_plot(path, title, draw)
 
 
 def plot_success(
@@ -134,7 +134,7 @@ def plot_success(
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(loc='best')
 
-    return _save(path, title, draw)
+    return save_plot(path, title, draw)
 
 
 def plot_covariate_shift(
@@ -170,7 +170,7 @@ def plot_covariate_shift(
         axes.set(xlabel='time in the episode (s)', ylabel=distance)
         axes.legend()
 
-    return _save(path, title, draw)
+    return save_plot(path, title, draw)
 
 
 def _band(rows: Array) -> tuple[Array, Array, Array]:
@@ -185,7 +185,17 @@ def _series(count: int) -> Sequence[dict[str, Any]]:
     return [SERIES[index % len(SERIES)] for index in range(count)]
 
 
-def _save(path: str | Path, title: str, draw: Callable[[Axes], None]) -> Path:
+def save_plot(path: str | Path, title: str, draw: Callable[[Axes], None]) -> Path:
+    """Writes one figure in the style of all.
+
+    Args:
+        path: a .png or .svg file to write.
+        title: above the figure.
+        draw: fills the axes.
+
+    Raises:
+        ValueError: a file of another kind.
+    """
     path = Path(path)
     if path.suffix not in ('.png', '.svg'):
         raise ValueError(f'{path}: valid: a name that ends in .png or .svg')

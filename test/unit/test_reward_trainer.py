@@ -173,3 +173,13 @@ def test_old_steps_of_the_actor_are_forgotten():
         trainer.add(clumsy(seed, episodes=4))
     assert len(trainer._recent) == 60
     assert trainer._recent.all().episode[-1] == 403
+
+
+def test_noise_blurs_actions_and_nothing_else():
+    network = make_trainer().network
+    features = network.standardized(tensors(make_steps(1)))
+    blurred = network.blurred(features, 0.5, torch.Generator().manual_seed(0)) - features
+    actions = slice(7, 10)
+    assert float(blurred[:, actions].std()) == pytest.approx(0.5, rel=0.2)
+    blurred[:, actions] = 0.0
+    assert not blurred.any()

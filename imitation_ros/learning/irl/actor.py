@@ -6,6 +6,7 @@ be exported exactly (see `export`); those of the critic are rectifiers, as usual
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -16,14 +17,18 @@ from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
 from imitation_ros.learning.irl.reward_env import RewardVecEnv
 from imitation_ros.learning.irl.transitions import Transitions
+import numpy as np
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 from torch import nn, Tensor
 
 ALGORITHMS = ('sac', 'td3', 'ppo')
+EXPLORATION = 0.1
+"""Deviation of TD3's noise, in half of an action's range."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,8 @@ class ActorConfig:
         gradient_steps: for each step of a simulator, off-policy.
         rollout_steps: of each simulator between two updates, on-policy.
         epochs: over these, on-policy.
-        entropy: weight of the entropy bonus on-policy; SAC finds its own.
+        entropy: weight of the entropy bonus; SAC starts from it and finds its own.
+        precision: of SAC's exploration: its entropy is held at so much below 0 for each channel.
         simulators: in parallel.
     """
 
@@ -55,7 +61,8 @@ class ActorConfig:
     gradient_steps: int = 1
     rollout_steps: int = 256
     epochs: int = 10
-    entropy: float = 0.0
+    entropy: float = 1.0
+    precision: float = 1.0
     simulators: int = 1
 
     def __post_init__(self) -> None:
@@ -79,14 +86,12 @@ class Standardized(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Box, mean: Tensor, std: Tensor) -> None:
         super().__init__(observation_space, observation_space.shape[0])
-        self.register_buffer('mean', mean.clone())
-        self.register_buffer('std', std.clone())
+        self.register_buffer('mean', nn.functional.pad(mean, (0, 1)))
+        self.register_buffer('std', nn.functional.pad(std, (0, 1), value=1.0))
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, o) → (B, o); the absorbing indicator as it is."""
-        absorbed = observation[:, -1:]
-        state = (observation[:, :-1] - self.mean) / self.std * (1 - absorbed)
-        return nn.functional.pad(state, (0, 1)) + nn.functional.pad(absorbed, (state.shape[1], 0))
+        return (observation - self.mean) / self.std
 
 
 class _Rectified:
@@ -113,6 +118,7 @@ def make_actor(
     scales: RewardNetwork,
     demonstrations: Transitions | None,
     seed: int,
+    pace: Callable[[], float] = lambda: 1.0,
 ) -> BaseAlgorithm:
     """An actor with random weights.
 
@@ -122,6 +128,7 @@ def make_actor(
         scales: how observations are standardized.
         demonstrations: half of each batch off-policy; None for none.
         seed: of weights and exploration.
+        pace: share of the learning rate at present.
 
     Raises:
         RewardError: the algorithm cannot choose such actions.
@@ -132,11 +139,12 @@ def make_actor(
     policy: dict[str, Any] = {
         'net_arch': list(config.hidden),
         'activation_fn': nn.Tanh,
+        'optimizer_kwargs': {'fused': True},
         'features_extractor_class': Standardized,
         'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
     }
-    shared = {
-        'learning_rate': config.learning_rate,
+    shared: dict[str, Any] = {
+        'learning_rate': lambda _: config.learning_rate * pace(),
         'gamma': config.gamma,
         'policy_kwargs': policy,
         'batch_size': config.batch_size,
@@ -149,7 +157,7 @@ def make_actor(
             ent_coef=config.entropy, **shared,
         )  # fmt: skip
     buffer = {'layout': env.layout, 'demonstrations': demonstrations, 'pay': env.pay}
-    off_policy = {
+    off_policy: dict[str, Any] = {
         'tau': config.tau,
         'learning_starts': config.learning_starts,
         'gradient_steps': config.gradient_steps * env.num_envs,
@@ -159,5 +167,11 @@ def make_actor(
         'replay_buffer_kwargs': buffer,
     }
     if config.algorithm == 'sac':
-        return SAC(_SACPolicy, env, **off_policy, **shared)
-    return TD3(_TD3Policy, env, **off_policy, **shared)
+        entropy = -config.precision * env.layout.action_size
+        return SAC(
+            _SACPolicy, env, ent_coef=f'auto_{config.entropy}', target_entropy=entropy,
+            **off_policy, **shared,
+        )  # fmt: skip
+    size = env.layout.action_size
+    noise = NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION))
+    return TD3(_TD3Policy, env, action_noise=noise, **off_policy, **shared)

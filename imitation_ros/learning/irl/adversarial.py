@@ -24,6 +24,7 @@ from imitation_ros.policies.policy import Policy
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.distributions import SquashedDiagGaussianDistribution
 from stable_baselines3.common.vec_env import DummyVecEnv
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ class AdversarialConfig:
         reward_updates: of the discriminator in a turn.
         averaging: share of the average that an actor's step leaves; 0 takes the last weights.
         demonstrations_in_buffer: whether half of each batch off-policy is demonstrated.
+        annealing: share of both learning rates that is left at the end, falling linearly.
         watch_every: steps between two calls of the watcher.
     """
 
@@ -51,12 +53,15 @@ class AdversarialConfig:
     reward_updates: int = 10
     averaging: float = 0.995
     demonstrations_in_buffer: bool = True
+    annealing: float = 1.0
     watch_every: int = 500
 
     def __post_init__(self) -> None:
         for name in ('steps', 'reward_every', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        if not 0 < self.annealing <= 1:
+            raise ImitationError(f'annealing: {self.annealing}; valid: above 0, at most 1')
         if not 0 <= self.averaging < 1:
             raise ImitationError(f'averaging: {self.averaging}; valid: 0 to 1, less than 1')
 
@@ -90,13 +95,13 @@ class Imitator:
         """
         self.trainer, self._config = trainer, config
         self._learns = pay is None
+        self.steps = 0
         self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
         shown = trainer.demonstrations.fitted if config.demonstrations_in_buffer else None
         self.model: BaseAlgorithm = make_actor(
-            config.actor, self.env, trainer.network, shown, seed
+            config.actor, self.env, trainer.network, shown, seed, self._pace
         )
         self._average: AnyActor = copy.deepcopy(self._actor)
-        self.steps = 0
 
     def run(self, watch: Callable[[Imitator], None] = lambda imitator: None) -> Policy:
         """Learns for all the steps; `watch` is called every `watch_every` of them.
@@ -107,6 +112,7 @@ class Imitator:
         # An absorbing step is none of the simulation's, so that a few more are allowed for.
         turns = _Turns(self, watch)
         self.model.learn(self._config.steps * 2, callback=turns, progress_bar=False)
+        self.average()
         return self.policy()
 
     def policy(self) -> Policy:
@@ -123,13 +129,19 @@ class Imitator:
         rewards: Tensor = self.trainer.network(batch)
         return rewards
 
+    def _pace(self) -> float:
+        """Share of the learning rates at present."""
+        done = min(1.0, self.steps / self._config.steps)
+        return 1.0 - done * (1.0 - self._config.annealing)
+
     def _log_density(self, observation: Tensor, action: Tensor) -> Tensor:
         """Log π(a|s) of the actor, for AIRL."""
         with torch.no_grad():
             if isinstance(self.model, SAC):
                 mean, log_std, _ = self.model.actor.get_action_dist_params(observation)
-                distribution = self.model.actor.action_dist.proba_distribution(mean, log_std)
-                density: Tensor = distribution.log_prob(action)
+                gaussian = self.model.actor.action_dist
+                assert isinstance(gaussian, SquashedDiagGaussianDistribution)
+                density: Tensor = gaussian.proba_distribution(mean, log_std).log_prob(action)
                 return density
             assert isinstance(self.model, PPO), 'airl needs a stochastic actor'
             chosen = action if self.model.action_space.shape else (action[:, 0] > 0).long()
@@ -143,6 +155,7 @@ class Imitator:
         self.trainer.add(fresh)
         airl = self.trainer.config.objective == 'airl'
         density = self._log_density if airl else None
+        self.trainer.set_pace(self._pace())
         self.trainer.update(self._config.reward_updates, density)
 
     def average(self) -> None:
@@ -176,7 +189,10 @@ class _Turns(BaseCallback):
             self._watch(imitator)
         return imitator.steps < config.steps
 
+    def _on_rollout_start(self) -> None:
+        if self._on_policy:
+            self._imitator.average()
+
     def _on_rollout_end(self) -> None:
         if self._on_policy:
             self._imitator.teach()
-            self._imitator.average()

@@ -48,6 +48,8 @@ class RewardConfig:
         regularization: 'gradient_penalty' on interpolates, or 'spectral' normalization.
         penalty: weight of the gradient penalty.
         gradient_norm: that the penalty pulls to: 1 as in WGAN-GP, or 0.
+        noise: on the actions of both sides while training, in their standard deviations, so that
+            the exactness of a noiseless expert does not give it away.
         learning_rate: of Adam.
         batch_size: of the expert and of the actor, each.
         recent_steps: of the actor, that the reward is trained against.
@@ -61,9 +63,10 @@ class RewardConfig:
     objective: str = 'gail'
     margin: float = 1.0
     regularization: str = 'gradient_penalty'
-    penalty: float = 1.0
+    penalty: float = 0.3
     gradient_norm: float = 1.0
-    learning_rate: float = 3e-4
+    noise: float = 0.0
+    learning_rate: float = 1e-3
     batch_size: int = 128
     recent_steps: int = 100_000
     held_out_every: int = 10
@@ -82,6 +85,7 @@ class RewardConfig:
             'gamma': (0 <= self.gamma < 1, '0 to 1, less than 1'),
             'margin': (0 < self.margin < math.inf, 'above 0'),
             'penalty': (0 <= self.penalty < math.inf, 'at least 0'),
+            'noise': (0 <= self.noise < math.inf, 'at least 0'),
             'gradient_norm': (0 <= self.gradient_norm < math.inf, 'at least 0'),
             'learning_rate': (0 < self.learning_rate < math.inf, 'above 0'),
             'batch_size': (self.batch_size >= 1, 'at least 1'),
@@ -170,6 +174,16 @@ class RewardNetwork(nn.Module):
         ]
         return torch.cat(parts, 1)
 
+    def blurred(self, features: Tensor, noise: float, rng: torch.Generator) -> Tensor:
+        """Standardized steps with noise on their actions.
+
+        Instance noise: Sønderby et al., Amortised MAP Inference for Image Super-resolution,
+        ICLR 2017, §3.2; it lets the supports of expert and actor overlap.
+        """
+        start, size = len(self.state_mean) + 1, len(self.action_mean)
+        drawn = noise * torch.randn(len(features), size, generator=rng)
+        return features + nn.functional.pad(drawn, (start, features.shape[1] - start - size))
+
     def score(self, features: Tensor) -> Tensor:
         """The same from standardized steps; what a gradient penalty differentiates."""
         fields = len(self.state_mean)
@@ -203,11 +217,11 @@ def _standardized(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 
 def _scorer(sizes: Sequence[int], spectral: bool) -> nn.Sequential:
-    """Linear layers with tanh between them, smooth as a gradient penalty needs it."""
+    """Linear layers with units between them that are smooth, as a gradient penalty needs it."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         linear = nn.Linear(inputs, outputs)
         if spectral:
             nn.utils.parametrizations.spectral_norm(linear)
-        layers += [linear, nn.Tanh()]
+        layers += [linear, nn.SiLU()]
     return nn.Sequential(*layers[:-1])

@@ -117,6 +117,11 @@ class RewardTrainer:
         check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
         self._random = rollouts
 
+    def set_pace(self, share: float) -> None:
+        """Learns from now on at this share of the learning rate."""
+        for group in self._optimizer.param_groups:
+            group['lr'] = share * self.config.learning_rate
+
     def train(self, updates: int, log_density: LogDensity | None = None) -> RewardHealth:
         """Does so many updates and promotes what came of them.
 
@@ -231,7 +236,10 @@ class RewardTrainer:
         self, expert: Batch, actor: Batch, log_density: LogDensity | None, rng: torch.Generator
     ) -> Tensor:
         config = self.config
-        features = [self.network.standardized(side) for side in (expert, actor)]
+        features = [
+            self.network.blurred(self.network.standardized(side), config.noise, rng)
+            for side in (expert, actor)
+        ]
         scores = [self.network.score(side) for side in features]
         if log_density is not None:
             scores = [

@@ -1,0 +1,167 @@
+"""How a learned reward scores behaviour that it has not seen: near misses, clones, random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+import statistics
+from typing import Any
+
+from imitation_ros.episodes.training_set import TrainingSet
+from imitation_ros.frames.contract import Contract, load_contract
+from imitation_ros.learning.bc import BCConfig, train_bc
+from imitation_ros.learning.irl.actor import ActorConfig
+from imitation_ros.learning.irl.adversarial import AdversarialConfig, Imitator
+from imitation_ros.learning.irl.network import RewardConfig
+from imitation_ros.learning.irl.separation import auc, episode_means
+from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.learning.irl.trainer import RewardTrainer
+from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.policies.policy import use_one_thread
+from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.rollout import Act
+from imitation_ros.types import Action, Array, Frame
+import numpy as np
+
+from bench.cloning import first_scene, parser_of, rows_name
+from bench.harness import at_least
+from bench.irl_tasks import SCENES_A_SEED, SEEDS, VALIDATION_SEEDS
+from bench.rows import Rows, say
+
+LIMITS = {'near_miss': 0.9, 'clone': 0.9, 'random': 0.99}
+MISS_M = (0.04, 0.07)
+"""How far beside the goal a near miss stops; within 0.03 m it would be a success."""
+CLONE_SUCCESS = (0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One experiment.
+
+    Attributes:
+        demonstrations: episodes.
+        reward: how the reward is trained.
+        imitation: the actor that it is trained against.
+        cloning: of the imperfect clones.
+        clones_from: demonstrations of a clone; the first that succeeds half of the time counts.
+        scenes: of each kind of behaviour.
+    """
+
+    demonstrations: int = 20
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    imitation: AdversarialConfig = field(
+        default_factory=lambda: AdversarialConfig(ActorConfig(learning_starts=100), 2_500)
+    )
+    cloning: BCConfig = field(
+        default_factory=lambda: BCConfig(
+            hidden=(64, 64), epochs=10, batch_size=128, validation_fraction=0.0
+        )
+    )
+    clones_from: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    scenes: int = 20
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Learns for each seed; the value is the worst mean AUC of what a reward has not seen."""
+    parser = parser_of(__doc__)
+    parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
+    options = parser.parse_args(argv)
+    use_one_thread()
+    setting = Setting()
+    seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
+    if options.quick:
+        setting, seeds = quick(setting), seeds[:1]
+    first = first_scene(options)
+    kept = Rows(
+        rows_name('irl_reward', options), {**asdict(setting), 'first_scene': first},
+        options.quick, options.fresh,
+    )  # fmt: skip
+    rows = [kept.get(seed, lambda seed=seed: _run(setting, seed, first)) for seed in seeds]
+    found = {name: [row['auc'][name] for row in rows if name in row['auc']] for name in LIMITS}
+    means = {name: round(statistics.mean(each), 4) for name, each in found.items() if each}
+    return {
+        'bench': 'irl_reward',
+        'value': min(means[name] for name in means if name != 'random'),
+        'pass': {
+            f'AUC against {name}': at_least(means.get(name, 0.0), limit)
+            for name, limit in LIMITS.items()
+        },
+        'means': means,
+        'progress_correlation': round(
+            statistics.mean(row['progress_correlation'] for row in rows), 4
+        ),
+        'first_scene': first,
+        'rows': rows,
+    }
+
+
+def quick(setting: Setting) -> Setting:
+    """Everything happens, nothing is learned."""
+    actor = replace(setting.imitation.actor, learning_starts=20)
+    imitation = replace(setting.imitation, actor=actor, steps=150, watch_every=100)
+    return replace(setting, imitation=imitation, demonstrations=3, clones_from=(2,), scenes=2)
+
+
+def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
+    """Trains a reward, then scores behaviour that it has not seen, all in the same scenes."""
+    contract = load_contract('panda_reach')
+    task, expert = SimTask('reach', contract), make_expert('reach', contract)
+    start = SCENES_A_SEED * seed
+    shown = task.demonstrate(range(start, start + setting.demonstrations))
+    trainer = RewardTrainer(shown, contract, setting.reward, seed)
+    Imitator([task.simulator], trainer, setting.imitation, seed).run()
+    trainer.promote()
+    reward = trainer.reward()
+
+    scenes = range(first, first + setting.scenes)
+    beside = _beside(expert, contract, np.random.default_rng(seed))
+    kinds = {'near_miss': task.watch(beside, scenes), 'random': task.act_randomly(scenes)}
+    clone_success = None
+    for episodes in setting.clones_from:
+        few = [task.episode(expert, start + 500 + each) for each in range(episodes)]
+        clone, _ = train_bc(TrainingSet.from_episodes(few, contract), setting.cloning, seed)
+        clone_success = task.success(clone.act, clone.reset, scenes)
+        if CLONE_SUCCESS[0] <= clone_success <= CLONE_SUCCESS[1]:
+            kinds['clone'] = task.watch(clone.act, scenes)
+            break
+    best = task.demonstrate(scenes)
+    means = {name: _episodes(reward.score_steps(each), each) for name, each in kinds.items()}
+    good = _episodes(reward.score_steps(best), best)
+    row = {
+        'seed': seed,
+        'auc': {name: round(auc(good, each), 4) for name, each in means.items()},
+        'score': {name: round(float(each.mean()), 4) for name, each in means.items()},
+        'expert_score': round(float(good.mean()), 4),
+        'clone_success': clone_success,
+        'progress_correlation': round(_progress(reward.score_steps(shown), shown), 4),
+    }
+    say(str(row))
+    return row
+
+
+def _beside(expert: Act, contract: Contract, rng: np.random.Generator) -> Act:
+    """The expert on its way to a place a little beside the goal, another one in each scene."""
+    fields = contract.observation_specs['state'].fields
+    goal = [at for at, name in enumerate(fields) if name.startswith('goal')]
+    last, offset = [np.zeros(len(goal))], [np.zeros(len(goal))]
+
+    def act(frame: Frame) -> Action:
+        state = frame.observation['state'].copy()
+        if not np.array_equal(state[goal], last[0]):
+            last[0], direction = state[goal].copy(), rng.normal(size=len(goal))
+            offset[0] = direction / np.linalg.norm(direction) * rng.uniform(*MISS_M)
+        state[goal] += offset[0]
+        return expert(Frame(frame.tick_ns, {'state': state}))
+
+    return act
+
+
+def _episodes(scores: Array, steps: Transitions) -> Array:
+    return episode_means(scores, steps.episode)
+
+
+def _progress(scores: Array, steps: Transitions) -> float:
+    """Rank correlation of the reward with how near the tool is to the goal."""
+    distance = np.linalg.norm(steps.observation[:, :3] - steps.observation[:, 3:6], axis=1)
+    ranks = [np.argsort(np.argsort(values)) for values in (scores, -distance)]
+    return float(np.corrcoef(*ranks)[0, 1])

@@ -1,0 +1,152 @@
+"""Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+import statistics
+from typing import Any
+
+from imitation_ros.learning.irl.actor import ActorConfig
+from imitation_ros.learning.irl.adversarial import AdversarialConfig
+from imitation_ros.learning.irl.network import RewardConfig
+from imitation_ros.policies.policy import use_one_thread
+
+from bench.cloning import first_scene, parser_of, rows_name
+from bench.harness import at_least, at_most
+from bench.irl_tasks import first_at, gym_task, run, SEEDS, VALIDATION_SEEDS
+from bench.rows import Rows
+
+LEVEL = 0.9
+MEAN_LATER, WORST_LATER = 0.9, 0.8
+NEVER = float('inf')
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment.
+
+    Attributes:
+        demonstrations: episodes.
+        ticks: after which a demonstration is cut.
+        at_most: steps to `LEVEL`.
+        reward: how the reward is trained.
+        imitation: how the actor and it take turns.
+        scenes: that a policy is scored in.
+    """
+
+    demonstrations: int
+    ticks: int
+    at_most: int
+    reward: RewardConfig
+    imitation: AdversarialConfig
+    scenes: int = 10
+
+
+SETTINGS = {
+    'Pendulum-v1': Setting(
+        10, 10_000, 2_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        AdversarialConfig(
+            ActorConfig(learning_starts=100, gradient_steps=2), 15_000, watch_every=400
+        ),
+    ),
+    'CartPole-v1': Setting(
+        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        AdversarialConfig(
+            ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.98,
+                        rollout_steps=256, entropy=0.0, simulators=4),
+            20_000, reward_updates=100, averaging=0.0, watch_every=1_000,
+        ),
+    ),
+}  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs every environment for each seed; the value is the worst median share of `at_most`."""
+    parser = parser_of(__doc__)
+    parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
+    parser.add_argument('--tasks', nargs='+', choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument('--steps', type=int, default=None, help='in place of the full length')
+    options = parser.parse_args(argv)
+    use_one_thread()
+    seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
+    first = first_scene(options)
+    table, rows, conditions = [], [], {}
+    for name in options.tasks:
+        setting = SETTINGS[name]
+        if options.steps:
+            shorter = replace(setting.imitation, steps=options.steps)
+            setting = replace(setting, imitation=shorter)
+        if options.quick:
+            setting, seeds = quick(setting), seeds[:1]
+        kept = Rows(
+            rows_name(f'irl_vs_peer_{name}_{setting.imitation.steps}', options),
+            {**asdict(setting), 'first_scene': first}, options.quick, options.fresh,
+        )  # fmt: skip
+        runs = [
+            kept.get(seed, lambda seed=seed, s=setting, n=name: _run(n, s, seed, first))
+            for seed in seeds
+        ]
+        line = _line(name, setting, runs)
+        table.append(line)
+        rows += runs
+        conditions |= _conditions(line, setting, held=name == 'Pendulum-v1')
+    return {
+        'bench': 'irl_vs_peer',
+        'value': max(line['steps'] / line['at_most'] for line in table),
+        'pass': conditions,
+        'table': table,
+        'rows': rows,
+    }
+
+
+def quick(setting: Setting) -> Setting:
+    """Everything happens, nothing is learned."""
+    actor = replace(setting.imitation.actor, learning_starts=20, rollout_steps=16)
+    imitation = replace(
+        setting.imitation, actor=actor, steps=150, watch_every=100, reward_updates=1
+    )
+    return replace(setting, demonstrations=2, imitation=imitation, scenes=1)
+
+
+def _run(name: str, setting: Setting, seed: int, first: int) -> dict[str, Any]:
+    task = gym_task(name, range(first, first + setting.scenes), setting.ticks)
+    shown = task.demonstrate(range(1_000 * seed, 1_000 * seed + setting.demonstrations))
+    return {'task': name, **run(task, shown, setting.reward, setting.imitation, seed)}
+
+
+def _line(name: str, setting: Setting, runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Steps to the level, and the evaluations after it."""
+    reached = [first_at(each['curve'], LEVEL) for each in runs]
+    later = [
+        point['score']
+        for each, steps in zip(runs, reached)
+        for point in each['curve']
+        if steps is None or point['steps'] > steps
+    ]
+    return {
+        'task': name,
+        'at_most': setting.at_most,
+        'reached': reached,
+        'steps': max(NEVER if steps is None else steps for steps in reached),
+        'median_steps': statistics.median(NEVER if s is None else s for s in reached),
+        'mean_later': round(statistics.mean(later), 4) if later else None,
+        'worst_later': min(later, default=None),
+        'share_later_below_worst': round(
+            sum(score < WORST_LATER for score in later) / max(1, len(later)), 4
+        ),
+        'last': [each['curve'][-1]['score'] for each in runs],
+    }
+
+
+def _conditions(line: dict[str, Any], setting: Setting, held: bool) -> dict[str, Any]:
+    name = line['task']
+    found = {
+        f'{name}: steps to {LEVEL:.0%} of the expert, worst seed': at_most(
+            line['steps'], setting.at_most
+        )
+    }
+    if held and line['mean_later'] is not None:
+        found[f'{name}: mean of later evaluations'] = at_least(line['mean_later'], MEAN_LATER)
+        found[f'{name}: worst later evaluation'] = at_least(line['worst_later'], WORST_LATER)
+    return found

@@ -1,0 +1,84 @@
+"""The simulated arm's tasks as inverse reinforcement learning sets them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from imitation_ros.frames.contract import Contract
+from imitation_ros.learning.irl.flat_env import FlatEnv
+from imitation_ros.learning.irl.layout import Layout
+from imitation_ros.learning.irl.transitions import TERMINATED, Transitions, transitions
+from imitation_ros.sim.env import ArmEnv
+from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.rollout import Act, roll_out, Rollout
+from imitation_ros.sim.tasks import make_task
+from imitation_ros.types import Action, Episode, Frame
+import numpy as np
+
+
+class SimTask:
+    """A task, with a fixed horizon or with the end that it has on a robot.
+
+    With a fixed horizon an episode goes on at the goal, so that a reward cannot be earned by
+    ending, or by not ending, it. Else it terminates once the goal has been held.
+
+    Attributes:
+        name: of the task.
+        contract: of observations and actions.
+        env: for roll-outs.
+    """
+
+    def __init__(self, name: str, contract: Contract, fixed_horizon: bool = True) -> None:
+        """Builds the simulation.
+
+        Raises:
+            TaskError: an unknown task, or a contract that simulation or expert cannot serve.
+            RewardError: a contract with images, or with actions without limits.
+        """
+        self.name, self.contract = name, contract
+        self._layout, self._expert = Layout(contract), make_expert(name, contract)
+        task = make_task(name)
+        self._task = replace(task, stay_ticks=task.horizon) if fixed_horizon else task
+        self._fixed_horizon = fixed_horizon
+        self.env = ArmEnv(self._task, contract)
+
+    def simulator(self) -> FlatEnv:
+        """Another simulation of it, for an actor."""
+        return FlatEnv(ArmEnv(self._task, self.contract), self._layout)
+
+    def demonstrate(self, seeds: Sequence[int]) -> Transitions:
+        """What the scripted expert does, an episode a scene."""
+        return self.watch(self._expert, seeds)
+
+    def act_randomly(self, seeds: Sequence[int]) -> Transitions:
+        """What even chances do, an episode a scene."""
+        rng = np.random.default_rng(tuple(seeds))
+
+        def act(frame: Frame) -> Action:
+            return self._layout.unflatten(rng.uniform(-1, 1, self._layout.action_size))
+
+        return self.watch(act, seeds)
+
+    def watch(self, act: Act, seeds: Sequence[int]) -> Transitions:
+        """Steps of one episode a scene, numbered by the scenes' order."""
+        return transitions([self.episode(act, seed) for seed in seeds], self.contract)
+
+    def episode(self, act: Act, seed: int) -> Episode:
+        """One, with whether the task ended it."""
+        rollout = roll_out(self.env, act, seed)
+        episode = rollout.to_episode()
+        ended = self.terminated(rollout)
+        return replace(episode, metadata={**episode.metadata, TERMINATED: ended})
+
+    def terminated(self, rollout: Rollout) -> bool:
+        """Whether the task ended a roll-out, and not its horizon."""
+        return not self._fixed_horizon and rollout.ticks < self._task.horizon
+
+    def success(self, act: Act, reset: Callable[[], None], seeds: Sequence[int]) -> float:
+        """Share of scenes in which the goal is held to the end."""
+        successes = []
+        for seed in seeds:
+            reset()
+            successes.append(roll_out(self.env, act, seed).success)
+        return sum(successes) / len(successes)

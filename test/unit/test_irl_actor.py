@@ -1,0 +1,212 @@
+"""The pieces around a reward: simulators, replay, export, ranking, feature matching, watching."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imitation_ros.errors import ImitationError, RewardError
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning.irl.actor import ActorConfig
+from imitation_ros.learning.irl.adversarial import AdversarialConfig, Imitator
+from imitation_ros.learning.irl.apprenticeship import feature_expectations, match_features
+from imitation_ros.learning.irl.flat_env import ABSORBING, FlatEnv
+from imitation_ros.learning.irl.layout import Layout
+from imitation_ros.learning.irl.network import RewardConfig
+from imitation_ros.learning.irl.ranking import TrajectoryRanker
+from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.learning.irl.trainer import RewardTrainer
+from imitation_ros.learning.irl.transitions import transitions
+from imitation_ros.learning.irl.watching import InverseConfig, InverseDynamics
+from imitation_ros.types import Frame
+import numpy as np
+import pytest
+from test_reward import make_episode, make_steps
+import torch
+
+CONTRACT = load_contract('panda_reach')
+PICK = load_contract('panda_twist')
+
+
+class Corridor:
+    """Walks along x; ends by itself after `length` ticks, or is cut after `limit`."""
+
+    def __init__(self, length=3, limit=10):
+        self.length, self.limit = length, limit
+
+    def reset(self, seed=None, options=None):
+        self.tick = 0
+        self.state = np.zeros(6)
+        return {'state': self.state}, {}
+
+    def step(self, action):
+        self.tick += 1
+        self.state = self.state + np.concatenate([action['arm'], np.zeros(3)])
+        ended = self.tick == self.length
+        return {'state': self.state}, 0.0, ended, self.tick == self.limit and not ended, {}
+
+    def close(self):
+        pass
+
+
+def make_imitator(algorithm='sac', contract=CONTRACT, objective='gail', **config):
+    expert = make_steps(0, episodes=6)
+    trainer = RewardTrainer(expert, contract, RewardConfig(objective=objective), seed=0)
+    actor = ActorConfig(
+        algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16, epochs=1
+    )
+    settings = AdversarialConfig(actor, steps=40, reward_updates=2, watch_every=20, **config)
+    return Imitator([lambda: FlatEnv(Corridor(), Layout(contract))], trainer, settings, seed=0)
+
+
+def test_a_terminal_leads_through_the_absorbing_state_and_a_time_limit_does_not():
+    env = FlatEnv(Corridor(length=3), Layout(CONTRACT))
+    env.reset()
+    steps = [env.step(np.zeros(3)) for _ in range(4)]
+    assert [step[0][-1] for step in steps] == [0, 0, 1, 1]
+    assert [step[2:4] for step in steps] == [(False, False)] * 3 + [(False, True)]
+    assert steps[3][4][ABSORBING]
+    assert env.steps == 3
+    env = FlatEnv(Corridor(length=99, limit=3), Layout(CONTRACT))
+    env.reset()
+    steps = [env.step(np.zeros(3)) for _ in range(3)]
+    assert steps[-1][2:4] == (False, True)
+    assert steps[-1][0][-1] == 0
+
+
+@pytest.mark.parametrize('algorithm', ['sac', 'td3', 'ppo'])
+def test_an_actor_is_exported_exactly(algorithm):
+    imitator = make_imitator(algorithm, averaging=0.0)
+    policy = imitator.run()
+    layout = imitator.trainer.layout
+    for state in np.random.default_rng(0).normal(0.3, 0.1, (5, 6)):
+        policy.reset()
+        action = policy.act(Frame(0, {'state': state}))
+        flat, _ = imitator.model.predict(layout.observe({'state': state}), deterministic=True)
+        exported = layout.flatten(action)
+        np.testing.assert_allclose(np.clip(exported, -1, 1), flat, atol=2e-5)
+
+
+def test_the_watcher_is_called_and_steps_are_those_of_the_simulation():
+    seen = []
+    imitator = make_imitator()
+    imitator.run(lambda each: seen.append(each.steps))
+    assert seen == [20, 40]
+    assert imitator.steps == 40
+    assert imitator.trainer.updates > 0
+    assert len(imitator.trainer._recent) > 40  # the absorbing steps are remembered too
+
+
+@pytest.mark.parametrize('algorithm', ['sac', 'ppo'])
+def test_airl_asks_the_actor_for_its_density(algorithm):
+    imitator = make_imitator(algorithm, objective='airl')
+    imitator.run()
+    assert imitator.trainer.updates > 0
+
+
+def test_half_of_a_batch_is_demonstrated_and_paid_by_the_present_reward():
+    imitator = make_imitator()
+    imitator.run()
+    batch = imitator.model.replay_buffer.sample(16)
+    shown = imitator.trainer.demonstrations.fitted.observation
+    known = {row.tobytes() for row in shown}
+    marks = [row.numpy().tobytes() in known for row in batch.observations]
+    assert marks == [False] * 8 + [True] * 8
+    before = batch.rewards.clone()
+    with torch.no_grad():
+        imitator.trainer.network.g[-1].bias += 1.0
+    again = imitator.trainer.network((batch.observations, batch.actions, batch.next_observations))
+    np.testing.assert_allclose(again.detach(), before[:, 0] + 1.0, atol=1e-5)
+
+
+def test_an_unknown_algorithm_is_refused():
+    with pytest.raises(ImitationError, match=r'algorithm: .* valid: sac'):
+        ActorConfig('dqn')
+
+
+def test_the_arm_goes_on_at_the_goal_with_a_fixed_horizon_alone():
+    fixed = SimTask('reach', CONTRACT).demonstrate([1])
+    ending = SimTask('reach', CONTRACT, fixed_horizon=False).demonstrate([1])
+    assert not fixed.next_observation[:, -1].any()
+    assert len(fixed) == 99
+    assert ending.next_observation[-1, -1] == 1
+    assert len(ending) < 99
+
+
+def clumsy(seed, episodes, skill):
+    steps = make_steps(seed, episodes=episodes, skill=skill)
+    return replace(steps, episode=steps.episode + 1000 * seed)
+
+
+def test_ranking_orders_trajectories_by_skill():
+    ranker = TrajectoryRanker(
+        make_steps(0, episodes=20), CONTRACT, RewardConfig(learning_rate=1e-3)
+    )
+    ranker.update(clumsy(1, 20, 0.3), 300)
+    reward = ranker.reward(clumsy(2, 5, 0.0), make_steps(3, episodes=5))
+    means = [reward.score_steps(clumsy(9, 20, skill)).mean() for skill in (0.2, 0.6, 1.0)]
+    assert means == sorted(means)
+
+
+def test_ranking_refuses_what_it_cannot_rank():
+    ranker = TrajectoryRanker(make_steps(0), CONTRACT)
+    with pytest.raises(RewardError, match='worse: 0 steps'):
+        ranker.update(make_steps(episodes=0), 1)
+    ranker.network.g[0].weight.data.fill_(torch.nan)
+    with pytest.raises(RewardError, match='the last reward is kept'):
+        ranker.update(clumsy(1, 4, 0.3), 1)
+
+
+def grid_expectations(weights, gamma=0.9, side=4, horizon=60):
+    """Exact value iteration in a grid whose features are its cells; starts in a corner."""
+    states = side * side
+    moves = np.array([[1, 0], [-1, 0], [0, 1], [0, -1], [0, 0]])
+    places = np.array([[x, y] for x in range(side) for y in range(side)])
+    after = np.clip(places[:, None] + moves, 0, side - 1) @ np.array([side, 1])
+    value = np.zeros(states)
+    for _ in range(200):
+        value = weights + gamma * value[after].max(1)
+    state, features = 0, np.zeros(states)
+    for tick in range(horizon):
+        features[state] += gamma**tick
+        state = after[state, value[after[state]].argmax()]
+    return features
+
+
+def test_feature_matching_recovers_the_goal_of_a_grid():
+    """The expert goes to one cell and stays: that cell gets the greatest weight."""
+    truth = np.zeros(16)
+    truth[11] = 1.0
+    expert = grid_expectations(truth)
+    away = np.zeros(16)
+    away[0] = 1.0
+    learned = match_features(expert, grid_expectations(away), grid_expectations)
+    assert learned.weights.argmax() == 11 or learned.margin[-1] <= 1e-3
+    np.testing.assert_allclose(grid_expectations(learned.weights), expert, atol=0.2)
+    assert learned.margin == tuple(sorted(learned.margin, reverse=True))
+    assert learned.mixture.sum() == pytest.approx(1.0)
+
+
+def test_feature_expectations_are_discounted_means_over_episodes():
+    episodes = [np.array([[1.0], [1.0]]), np.array([[0.0], [0.0]])]
+    np.testing.assert_allclose(feature_expectations(episodes, 0.5), [0.75])
+    with pytest.raises(RewardError, match='no episode'):
+        feature_expectations([], 0.5)
+
+
+def test_inverse_dynamics_names_the_actions_that_were_watched():
+    rng = np.random.default_rng(0)
+    episodes = []
+    for _ in range(12):
+        episode = make_episode(rng, ticks=40)
+        episode.actions['arm'][:] = rng.uniform(-0.4, 0.4, (40, 3))
+        tool = np.cumsum(episode.actions['arm'], 0) * 0.05
+        episode.observations['state'][1:, :3] = tool[:-1]
+        episode.observations['state'][0, :3] = 0.0
+        episodes.append(episode)
+    own, shown = transitions(episodes[:10], CONTRACT), transitions(episodes[10:], CONTRACT)
+    model = InverseDynamics(own, CONTRACT, InverseConfig(updates=800))
+    inferred = model.labelled(shown.without_actions())
+    assert np.abs(inferred.action - shown.action).mean() < 0.1
+    (first, _) = model.episodes(shown.without_actions())
+    assert len(first) == 39
+    assert np.abs(first.actions['arm'] - episodes[10].actions['arm'][:39]).mean() < 0.04
