@@ -7,7 +7,7 @@ and gives the same frames.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 TRIAL_SEED = 500_000
 """Scenes on which policies are compared: no round uses them, and no test."""
+ASKS_BY = {
+    'human': 'discrepancy',
+    'uncertainty': 'uncertainty',
+    'ensemble': 'discrepancy',
+    'safe': 'risk',
+    'thrifty': 'budget',
+}
+"""Gate → the setting that says when the expert is asked."""
 THRESHOLDS = {
     'uncertainty': 'disagreement of the ensemble that asks for the expert (standard deviations)',
     'discrepancy': "distance of the two actions at which the expert drives (half the range's)",
@@ -67,6 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs the rounds, or goes on with them."""
     from imitation_ros.learning.dagger import DaggerConfig
+    from imitation_ros.learning.rounds import PLOT
+    from imitation_ros.report.plots import plot_rounds
     from imitation_ros.supervision.gates import GateConfig
 
     gate = GateConfig(
@@ -89,12 +99,16 @@ def run(options: argparse.Namespace) -> int:
             options.task, contract, collector, config, options.out, options.seed,
             options.trials, advance,
         )  # fmt: skip
+    picture = plot_rounds(options.out / PLOT, result.rounds, f'DAgger, {options.task}')
     if options.json:
         rounds = [vars(each) for each in result.rounds]
         print_json({'checkpoint': str(result.checkpoint), 'rounds': rounds})
     else:
         print_rounds(options.task, result)
+        for line in unasked(result.rounds, options.gate):
+            print(line)
         print(f'{result.checkpoint} drives: ./run evaluate {result.checkpoint}')
+        print(f'{picture}: success and intervention rate of each round')
     return 0
 
 
@@ -152,6 +166,18 @@ def print_rounds(task: str, result: DaggerResult) -> None:
         for each in result.rounds
     ]  # fmt: skip
     print_table(f'DAgger, {task}', header, rows)
+
+
+def unasked(rounds: Sequence[Round], gate: str) -> list[str]:
+    """What to change where episodes of a round failed and nobody was asked to teach."""
+    setting = ASKS_BY.get(gate)
+    change = 'raise' if setting == 'budget' else 'lower'
+    return [
+        f'round {each.number}: {each.episodes - each.successes} episodes failed and the expert '
+        f'was not asked once: {change} --{setting}'
+        for each in rounds
+        if setting and not each.labels and each.successes < each.episodes
+    ]
 
 
 def _sim_collector(task: str, contract: str) -> Collector:

@@ -26,12 +26,14 @@ from imitation_ros.learning.dagger import account, DaggerConfig, make_offer, spl
 from imitation_ros.learning.rounds import (
     CHECKPOINT,
     FRAMES,
+    PLOT,
     read_json,
     Round,
     Rounds,
     save_episodes,
     write_json,
 )
+from imitation_ros.report.plots import plot_rounds
 from imitation_ros.types import Episode
 
 RECORDINGS, DRIVER = 'recordings.json', 'driving.json'
@@ -184,7 +186,8 @@ class RecordedRounds:
         offer = make_offer(train, held_out, driver, self._config, self._seed, partial / CHECKPOINT)
         left_out, seconds = _left_out(taken, refused), time.monotonic() - began
         finished = account(done, taken, left_out, offer, driving, seconds)
-        self._rounds.commit(finished)
+        plot_rounds(self._rounds.folder / PLOT, [*done, finished])
+        self._rounds.commit(finished)  # last: from now on the policy is offered
         return finished
 
     def _read_waiting(self) -> tuple[list[Recording], dict[str, str]]:

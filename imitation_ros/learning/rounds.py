@@ -7,6 +7,7 @@
         episodes/       what the collector recorded, if it records
         checkpoint/     the policy trained on the frames of all rounds so far
     round_001/ …
+    rounds.png           success and intervention rate of each round over the labels
 
 A round is made as `round_001.partial` and renamed when it is whole, so that a run that was killed
 goes on after the last whole round. A partial round whose episodes are all there, which may have
@@ -31,7 +32,11 @@ from safetensors.numpy import save
 
 RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
+<<<<<<< HEAD
 FRAMES_SUFFIX = '.safetensors'
+=======
+PLOT = 'rounds.png'
+>>>>>>> main
 
 
 @dataclass(frozen=True)

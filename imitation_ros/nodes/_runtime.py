@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,17 @@ def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = 
     Returns:
         The exit code: 0, 1 after an error, 2 for bad parameters.
     """
+    # What was imported, above all torch, is never garbage. Looking through it would stop a tick
+    # now and then, and the end of the process for 2 s on a busy machine, where `launch` loses
+    # patience. What holds the DDS participant is garbage at the end, and must be found.
+    gc.freeze()
+    code = _run(make_node, args)
+    gc.collect()
+    gc.freeze()
+    return code
+
+
+def _run(make_node: Callable[[], ManagedNode], args: Sequence[str] | None) -> int:
     stop = _stop_on_signals()
     _end_with_parent()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)

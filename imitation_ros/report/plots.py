@@ -137,6 +137,48 @@ def plot_success(
     return save_plot(path, title, draw)
 
 
+class Corrected(Protocol):
+    """A round of corrections; DAgger's `Round` is one."""
+
+    @property
+    def label_total(self) -> int:
+        """Frames that the expert annotated until its end."""
+
+    @property
+    def success(self) -> float:
+        """Share of its episodes that succeeded, whoever drove."""
+
+    @property
+    def intervention_rate(self) -> float:
+        """Share of its ticks that the expert drove."""
+
+
+def plot_rounds(
+    path: str | Path, rounds: Sequence[Corrected], title: str = 'Rounds of corrections'
+) -> Path:
+    """Draws success and intervention rate of each round over the labels that it took.
+
+    Args:
+        path: a .png or .svg file to write.
+        rounds: in order, the demonstrations first.
+        title: above the figure.
+    """
+    labels = [each.label_total for each in rounds]
+    curves = {
+        'episodes that succeeded': [each.success for each in rounds],
+        'ticks that the expert drove': [each.intervention_rate for each in rounds],
+    }
+
+    def draw(axes: Axes) -> None:
+        for (label, shares), series in zip(curves.items(), _series(len(curves))):
+            axes.plot(labels, shares, label=label, **series)
+        axes.set(xlabel='labels of the expert', ylabel='share', ylim=(-0.03, 1.05))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        axes.legend(loc='best')
+
+    return _save(path, title, draw)
+
+
 def plot_covariate_shift(
     path: str | Path,
     distances: Mapping[str, Array],

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+import math
 from typing import ClassVar, Protocol
 
 from imitation_ros.errors import ImitationError, one_of
@@ -277,6 +278,8 @@ class Thrifty:
     ThriftyDAgger, Hoque et al., ThriftyDAgger: Budget-Aware Novelty and Risk Gating for
     Interactive Imitation Learning, CoRL 2021. The thresholds are quantiles of what was seen while
     the policy drove; control goes back where the actions agree and the risk is below its median.
+    The quantile is that at which, with corrections as long as they were so far, the expert drives
+    the share of the ticks that the budget says.
     """
 
     labels_every_tick: ClassVar[bool] = False
@@ -287,6 +290,7 @@ class Thrifty:
         self._config, self._specs = config, specs
         self._novelty: list[float] = []  # sorted
         self._risk: list[float] = []
+        self._asked = self._driven = 0
 
     def start(self, episode: int) -> None:
         """Nothing to do: quantiles are over all episodes."""
@@ -301,7 +305,9 @@ class Thrifty:
         if view.driving != TELEOP:
             insort(self._novelty, view.uncertainty)
             insort(self._risk, risk)
-        config, share = self._config, 1.0 - self._config.budget
+        else:
+            self._driven += 1
+        config, share = self._config, 1.0 - self._rate(1 if view.risk is None else 2)
         novelty_limit = _quantile(self._novelty, share, config.uncertainty, self.FIRST)
         risk_limit = _quantile(self._risk, share, config.risk, self.FIRST)
         if view.driving == TELEOP:
@@ -310,11 +316,18 @@ class Thrifty:
             if discrepancy is not None and discrepancy < config.discrepancy and calm:
                 return Choice(POLICY, f'the actions agree ({discrepancy:.3g}), the risk is low')
             return Choice(TELEOP, 'the actions do not agree yet')
-        if view.uncertainty > novelty_limit:
+        novel, risky = view.uncertainty > novelty_limit, risk > risk_limit
+        if not novel and not risky:
+            return Choice(POLICY, 'neither novel nor risky')
+        self._asked += 1
+        if novel:
             return Choice(TELEOP, f'novelty {view.uncertainty:.3g} (limit {novelty_limit:.3g})')
-        if view.risk is not None and risk > risk_limit:
-            return Choice(TELEOP, f'risk {risk:.3g} (limit {risk_limit:.3g})')
-        return Choice(POLICY, 'neither novel nor risky')
+        return Choice(TELEOP, f'risk {risk:.3g} (limit {risk_limit:.3g})')
+
+    def _rate(self, measures: int) -> float:
+        """At which share of the policy's ticks each of so many measures should ask."""
+        budget, length = self._config.budget, max(1.0, self._driven / max(1, self._asked))
+        return min(1.0, budget / (max(1e-9, 1.0 - budget) * length * measures))
 
 
 GATES: dict[str, Callable[[GateConfig, Mapping[str, Spec]], Gate]] = {
@@ -345,7 +358,12 @@ def _discrepancy(view: View, specs: Mapping[str, Spec]) -> float | None:
 
 
 def _quantile(values: list[float], share: float, otherwise: float, least: int) -> float:
-    """Of sorted values; `otherwise` while there are too few."""
+    """Of sorted values; `otherwise` while there are too few.
+
+    Infinity for a share of which no value is large enough yet: one of n is above n - 1 others by
+    chance.
+    """
     if len(values) < least:
         return otherwise
-    return values[min(len(values) - 1, int(share * len(values)))]
+    index = math.ceil(share * len(values))
+    return values[index] if index < len(values) else math.inf

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from bench.policy_latency import save_untrained_policy
+
 pytest.importorskip('launch_ros.actions', reason='launch_ros is in no wheel; tested on ROS 2')
 
 LAUNCH = """
@@ -50,6 +52,18 @@ def launch(install_space, start):
 )
 def test_nodes_get_ready_and_end_cleanly(launch, name, arguments, nodes):
     process = launch(name, *arguments)
+    process.wait_for(*(f'{node} is ready' for node in nodes))
+    process.interrupt()
+    assert process.output.count('process has finished cleanly') == len(nodes), process.output
+
+
+def test_dagger_brings_up_all_that_a_round_needs(launch, tmp_path):
+    save_untrained_policy('panda_twist', tmp_path / 'checkpoint')
+    process = launch(
+        'dagger', f'checkpoint:={tmp_path}/checkpoint', 'contract:=panda_twist', 'sim:=true',
+        'teleop:=expert', 'correct_above:=0.3', f'run:={tmp_path}/run', f'out:={tmp_path}/data',
+    )  # fmt: skip
+    nodes = (*COMMON, 'policy', 'teleop_expert', 'recorder', 'trainer')
     process.wait_for(*(f'{node} is ready' for node in nodes))
     process.interrupt()
     assert process.output.count('process has finished cleanly') == len(nodes), process.output

@@ -48,6 +48,23 @@ def test_a_threshold_has_hysteresis():
     assert gate.choose(view(driving='teleop', uncertainty=0.1)).stream == 'policy'
 
 
+@pytest.mark.parametrize('risky', [False, True])
+@pytest.mark.parametrize('correction', [1, 30])
+def test_thrifty_asks_for_the_share_of_ticks_that_the_budget_allows(risky, correction):
+    """It used to count how often it asked, however long the expert then drove."""
+    gate = make_gate(GateConfig('thrifty', budget=0.1, uncertainty=1.0, discrepancy=0.5), SPECS)
+    rng, driving, left, driven = np.random.default_rng(0), 'policy', 0, 0
+    for tick in range(10_000):
+        risk = rng.random() if risky and driving == 'policy' else 0.0
+        expert = FAST if left > 1 else STILL  # they agree at the end of a correction
+        seen = view(tick, driving, expert, uncertainty=rng.random(), risk=risk if risky else None)
+        chosen = gate.choose(seen).stream
+        left = correction if chosen != driving else left - 1
+        driving = chosen
+        driven += chosen == 'teleop'
+    assert 0.07 <= driven / 10_000 <= 0.13
+
+
 @pytest.mark.parametrize(
     ('settings', 'says'),
     [

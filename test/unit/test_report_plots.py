@@ -8,6 +8,7 @@ import itertools
 from imitation_ros.report.plots import (
     plot_covariate_shift,
     plot_losses,
+    plot_rounds,
     plot_success,
     SERIES,
 )
@@ -65,6 +66,20 @@ def test_success_names_methods_and_expert(svg):
 def test_success_takes_a_single_point_and_no_expert(tmp_path):
     path = plot_success(tmp_path / 'success.png', {'cloned': {3: CURVE[10]}})
     assert path.read_bytes().startswith(PNG)
+
+
+@dataclass(frozen=True)
+class Corrected:
+    label_total: int
+    success: float
+    intervention_rate: float
+
+
+def test_rounds_show_success_and_intervention_rate_over_the_labels(svg):
+    rounds = [Corrected(100, 1.0, 1.0), Corrected(150, 0.6, 0.4), Corrected(160, 1.0, 0.1)]
+    text = text_of(plot_rounds(svg, rounds))
+    wanted = ('episodes that succeeded', 'ticks that the expert drove', 'labels of the expert')
+    assert all(label in text for label in wanted)
 
 
 def test_covariate_shift_takes_episodes_of_any_length(svg):
