@@ -32,11 +32,8 @@ from safetensors.numpy import save
 
 RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
-<<<<<<< HEAD
 FRAMES_SUFFIX = '.safetensors'
-=======
 PLOT = 'rounds.png'
->>>>>>> main
 
 
 @dataclass(frozen=True)
