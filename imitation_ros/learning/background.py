@@ -17,13 +17,14 @@ from imitation_ros.errors import ImitationError
 
 LOCK = '.lock'
 NICENESS = 10
+"""Of a training: it leaves the processor to the robot's nodes."""
 PR_SET_PDEATHSIG = 1
 
 
 def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     """Does a process's whole work; sends what it returns, or a text that says why there is none.
 
-    The process leaves the processor to the robot's nodes, and dies with the one that started it.
+    The process yields to the robot's nodes, and dies with the one that started it.
 
     Args:
         pipe: where the answer goes.
@@ -33,7 +34,7 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(NICENESS)
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (folder.with_name(f'{folder.name}{LOCK}')).open('w') as lock:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 import multiprocessing
+import os
 from typing import Any
+
+from imitation_ros.learning.background import NICENESS
 
 
 class Training:
@@ -23,6 +27,8 @@ class Training:
         self._pipe, theirs = spawn.Pipe(duplex=False)
         self.process = spawn.Process(target=work, args=(theirs, *request), daemon=True)
         self.process.start()
+        with suppress(ProcessLookupError):  # its imports alone are seconds of work
+            os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
         theirs.close()  # so that the end of the process is the end of the pipe
 
     def result(self) -> Any:

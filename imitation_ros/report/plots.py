@@ -176,7 +176,7 @@ def plot_rounds(
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.legend(loc='best')
 
-    return _save(path, title, draw)
+    return save_plot(path, title, draw)
 
 
 def plot_covariate_shift(
