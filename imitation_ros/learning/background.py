@@ -21,6 +21,12 @@ NICENESS = 10
 PR_SET_PDEATHSIG = 1
 
 
+def yield_processor(process: int = 0) -> None:
+    """Lets the robot's nodes go before a process, by default this one."""
+    present = os.getpriority(os.PRIO_PROCESS, process)
+    os.setpriority(os.PRIO_PROCESS, process, max(present, NICENESS))
+
+
 def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     """Does a process's whole work; sends what it returns, or a text that says why there is none.
 
@@ -34,7 +40,8 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    _leave_session()
+    yield_processor()
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with (folder.with_name(f'{folder.name}{LOCK}')).open('w') as lock:
@@ -46,3 +53,14 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
         result = str(error)
     with suppress(BrokenPipeError):
         pipe.send(result)
+
+
+def _leave_session() -> None:
+    """Makes the process a scheduling group of its own, which yields, too.
+
+    Linux shares the processor among sessions first (`sched_autogroup`): in that of the nodes, what
+    a training takes would be missing to them however nice it is.
+    """
+    with suppress(OSError):  # no Linux, no autogroups, or the leader of a group already
+        os.setsid()
+        Path('/proc/self/autogroup').write_text(str(NICENESS))

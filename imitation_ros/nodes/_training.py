@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 import multiprocessing
-import os
 from typing import Any
 
-from imitation_ros.learning.background import NICENESS
+from imitation_ros.learning.background import yield_processor
 
 
 class Training:
@@ -28,7 +27,7 @@ class Training:
         self.process = spawn.Process(target=work, args=(theirs, *request), daemon=True)
         self.process.start()
         with suppress(ProcessLookupError):  # its imports alone are seconds of work
-            os.setpriority(os.PRIO_PROCESS, self.process.pid, NICENESS)
+            yield_processor(self.process.pid)
         theirs.close()  # so that the end of the process is the end of the pipe
 
     def result(self) -> Any:
