@@ -64,7 +64,7 @@ def error(act):
 
 def test_an_actor_learns_on_a_learned_reward_what_the_expert_does():
     demonstrations = transitions([roll_out(expert, seed) for seed in range(10)], CONTRACT)
-    trainer = RewardTrainer(demonstrations, CONTRACT, RewardConfig(learning_rate=1e-3), seed=0)
+    trainer = RewardTrainer(demonstrations, CONTRACT, RewardConfig(penalty=1.0), seed=0)
     config = AdversarialConfig(
         ActorConfig(hidden=(64, 64), learning_starts=100, batch_size=128, gamma=0.9), steps=1_200
     )

@@ -36,7 +36,8 @@ def test_the_expert_scores_above_the_actor(objective, regularization):
     health = trainer.train(300)
     assert health.separation > 0.1
     reward = trainer.reward()
-    assert auc(reward.score_steps(make_steps(3)), reward.score_steps(clumsy(seed=2))) > 0.65
+    unseen = make_steps(3, episodes=30), clumsy(seed=2, episodes=30)
+    assert auc(*(reward.score_steps(steps) for steps in unseen)) > 0.6
 
 
 def test_airl_takes_the_actors_density_out_of_the_score():

@@ -57,7 +57,7 @@ class ActorConfig:
     batch_size: int = 256
     gamma: float = 0.97
     tau: float = 0.01
-    learning_starts: int = 200
+    learning_starts: int = 100
     gradient_steps: int = 1
     rollout_steps: int = 256
     epochs: int = 10

@@ -64,8 +64,7 @@ class RewardHealth:
 class RewardTrainer:
     """Trains a reward so that the expert scores above the actor.
 
-    The last good network is kept apart: `reward` gives it, and training that diverges goes back
-    to it.
+    The last good network is kept apart: `reward` gives it, and diverging training goes back to it.
 
     Attributes:
         layout: of observations and actions.
