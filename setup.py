@@ -8,6 +8,7 @@ NAME = 'imitation_ros'
 NODES = [
     'policy',
     'recorder',
+    'reward_trainer',
     'sim_arm',
     'supervisor',
     'teleop_expert',

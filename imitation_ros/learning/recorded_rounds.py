@@ -8,16 +8,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-import ctypes
 from dataclasses import dataclass
-import fcntl
 from itertools import pairwise
 from multiprocessing.connection import Connection
-import os
 from pathlib import Path
-import signal
-import sys
 import time
 
 from imitation_ros.episodes.align import DRIVING, load_episode
@@ -25,8 +19,9 @@ from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.relabel import relabel
 from imitation_ros.episodes.rosbag2 import METADATA
 from imitation_ros.episodes.writer import RECORDING
-from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import Contract
+from imitation_ros.learning.background import answer
 from imitation_ros.learning.dagger import account, DaggerConfig, make_offer, split_rounds
 from imitation_ros.learning.rounds import (
     CHECKPOINT,
@@ -41,10 +36,8 @@ from imitation_ros.learning.rounds import (
 from imitation_ros.report.plots import plot_rounds
 from imitation_ros.types import Episode
 
-RECORDINGS, DRIVER, LOCK = 'recordings.json', 'driving.json', '.lock'
+RECORDINGS, DRIVER = 'recordings.json', 'driving.json'
 DISCARDED = 'the operator discarded the episode'
-NICENESS = 10
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -219,23 +212,6 @@ def train_in_background(
     pipe: Connection, folder: Path, recordings: Path, contract: Contract, config: DaggerConfig,
     seed: int,
 ) -> None:  # fmt: skip
-    """Runs one round in a process of its own; sends the `Round`, or a text that says why not.
-
-    The process leaves the processor to the robot's nodes, and dies with the one that started it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.nice(NICENESS)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with (folder.with_name(f'{folder.name}{LOCK}')).open('w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            rounds = RecordedRounds(folder, recordings, contract, config, seed)
-            result: Round | str = rounds.run_round()
-    except BlockingIOError:
-        result = f'{folder}: another training is at work'
-    except ImitationError as error:
-        result = str(error)
-    with suppress(BrokenPipeError):
-        pipe.send(result)
+    """Runs one round in a process of its own; sends the `Round`, or a text that says why not."""
+    request = folder, recordings, contract, config, seed
+    answer(pipe, folder, lambda: RecordedRounds(*request).run_round())

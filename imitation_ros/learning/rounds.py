@@ -32,6 +32,7 @@ from safetensors.numpy import save
 
 RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
+FRAMES_SUFFIX = '.safetensors'
 PLOT = 'rounds.png'
 
 
@@ -103,33 +104,10 @@ class Rounds:
             ImitationError: the folder holds another run or something else, or is not writable.
         """
         self.folder = Path(folder).resolve()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_settings(json.loads(json.dumps(settings)))
-        except OSError as error:
-            raise ImitationError(f'{self.folder}: {error.strerror}') from None
+        claim_folder(self.folder, settings, 'DAgger run')
         for partial in self.folder.glob(f'round_*{PARTIAL}'):
             if partial != self._partial(len(self.done)) or not (partial / COLLECTED).exists():
                 shutil.rmtree(partial)
-
-    def _check_settings(self, settings: Mapping[str, Any]) -> None:
-        path = self.folder / RUN
-        if path.exists():
-            kept = read_json(path)
-            differing = sorted(
-                key for key in kept.keys() | settings.keys() if kept.get(key) != settings.get(key)
-            )
-            if differing:
-                raise ImitationError(
-                    f'{path}: a run with other settings ({", ".join(differing)}); '
-                    'valid: the same settings, or another folder'
-                )
-        elif others := sorted(path.name for path in self.folder.iterdir()):
-            raise ImitationError(
-                f'{self.folder}: holds {others[0]!r} and is no DAgger run; valid: a new folder'
-            )
-        else:
-            write_json(path, settings)
 
     @property
     def done(self) -> list[Round]:
@@ -187,21 +165,63 @@ class Rounds:
         return self.folder / f'round_{number:03d}{PARTIAL}'
 
 
+def claim_folder(folder: Path, settings: Mapping[str, Any], kind: str) -> None:
+    """Makes a folder a run's, or makes sure that it is.
+
+    Args:
+        folder: of the run alone.
+        settings: what the run depends on, as plain data.
+        kind: of run, for messages.
+
+    Raises:
+        ImitationError: it holds another run or something else, or is not writable.
+    """
+    settings, path = json.loads(json.dumps(settings)), folder / RUN
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            _check_settings(path, settings)
+        elif others := sorted(each.name for each in folder.iterdir()):
+            raise ImitationError(
+                f'{folder}: holds {others[0]!r} and is no {kind}; valid: a new folder'
+            )
+        else:
+            write_json(path, settings)
+    except OSError as error:
+        raise ImitationError(f'{folder}: {error.strerror}') from None
+
+
+def _check_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    kept = read_json(path)
+    differing = sorted(
+        key for key in kept.keys() | settings.keys() if kept.get(key) != settings.get(key)
+    )
+    if differing:
+        raise ImitationError(
+            f'{path}: a run with other settings ({", ".join(differing)}); '
+            'valid: the same settings, or another folder'
+        )
+
+
 def save_episodes(folder: Path, episodes: Sequence[Episode]) -> None:
     """Writes episodes' arrays into a folder, one file each."""
     folder.mkdir(parents=True, exist_ok=True)
     for index, episode in enumerate(episodes):
-        arrays = {'tick_ns': episode.tick_ns, 'segment': episode.segment}
-        arrays |= {f'observations/{name}': each for name, each in episode.observations.items()}
-        arrays |= {f'actions/{name}': each for name, each in episode.actions.items()}
-        document = {
-            'outcome': episode.outcome,
-            'left_out': dict(episode.left_out),
-            'metadata': dict(episode.metadata),
-        }
-        contiguous = {name: array.copy(order='C') for name, array in arrays.items()}
-        content = save(contiguous, {'document': json.dumps(document)})
-        replace_file(folder / f'{index:04d}.safetensors', content)
+        save_frames(folder / f'{index:04d}{FRAMES_SUFFIX}', episode)
+
+
+def save_frames(path: Path, episode: Episode) -> None:
+    """Writes an episode's arrays into a file, whole or not at all."""
+    arrays = {'tick_ns': episode.tick_ns, 'segment': episode.segment}
+    arrays |= {f'observations/{name}': each for name, each in episode.observations.items()}
+    arrays |= {f'actions/{name}': each for name, each in episode.actions.items()}
+    document = {
+        'outcome': episode.outcome,
+        'left_out': dict(episode.left_out),
+        'metadata': dict(episode.metadata),
+    }
+    contiguous = {name: array.copy(order='C') for name, array in arrays.items()}
+    replace_file(path, save(contiguous, {'document': json.dumps(document)}))
 
 
 def load_episodes(folder: Path) -> list[Episode]:
@@ -210,10 +230,15 @@ def load_episodes(folder: Path) -> list[Episode]:
     Raises:
         EpisodeError: a file is damaged.
     """
-    return [_load_episode(path) for path in sorted(folder.glob('*.safetensors'))]
+    return [load_frames(path) for path in sorted(folder.glob(f'*{FRAMES_SUFFIX}'))]
 
 
-def _load_episode(path: Path) -> Episode:
+def load_frames(path: Path) -> Episode:
+    """Reads what `save_frames` wrote.
+
+    Raises:
+        EpisodeError: the file is missing or damaged.
+    """
     groups: dict[str, dict[str, Array]] = {'observations': {}, 'actions': {}}
     try:
         with safe_open(path, 'np') as file:
@@ -243,7 +268,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ImitationError(f'{path}: {error}; valid: a file that a DAgger run wrote') from None
+        raise ImitationError(f'{path}: {error}; valid: a file that a run wrote') from None
     if not isinstance(document, dict):
         raise ImitationError(f'{path}: {type(document).__name__}; valid: a JSON object')
     return document

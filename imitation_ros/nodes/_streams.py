@@ -23,10 +23,15 @@ from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIA
 from imitation_ros.types import Action, Frame, Gap
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile
 from rosgraph_msgs.msg import Clock as ClockMessage
 
 ACTION_QOS = RELIABLE
 """Sources and supervisor within one machine; the executed action has the contract's QoS."""
+
+
+EXECUTED_DEPTH = 64
+"""Commands that may wait for who listens to what was executed: several belong to a tick."""
 
 
 class FrameStream:
@@ -39,6 +44,7 @@ class FrameStream:
             the contract's rate, on the simulated clock where the node uses it.
         on_tick: gets the frame or the gap.
         on_repeat: gets nothing; the last tick came again (lockstep), its answer may be lost.
+        timer: in real time, tick by itself; off for who asks for the frames of others' ticks.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class FrameStream:
         lockstep: bool,
         on_tick: Callable[[Frame | Gap], None],
         on_repeat: Callable[[], None] = lambda: None,
+        timer: bool = True,
     ) -> None:
         self._node, self._lockstep = node, lockstep
         self._on_tick, self._on_repeat = on_tick, on_repeat
@@ -71,7 +78,7 @@ class FrameStream:
                 node.create_subscription(ClockMessage, '/clock', self._on_clock, SENSOR)
             )
         self._timer = None
-        if not lockstep:
+        if timer and not lockstep:
             clock = node.get_clock() if simulated else Clock(clock_type=ClockType.STEADY_TIME)
             period_s = contract.tick_period_ns / 1e9
             self._timer = node.create_timer(period_s, self._on_timer, clock=clock)
@@ -87,6 +94,12 @@ class FrameStream:
         """The frame of this moment (real time) or of the last tick (lockstep)."""
         now_ns = self._node.get_clock().now().nanoseconds
         return self._aligner.frame(self._last_tick_ns if self._lockstep else now_ns)
+
+    def at(self, tick_ns: int) -> Frame | Gap | None:
+        """The frame of somebody's tick; None while, in lockstep, its observations may yet come."""
+        if self._lockstep and tick_ns > self._last_tick_ns:
+            return None
+        return self._aligner.frame(tick_ns)
 
     def _on_message(self, topic: str, message: Any, info: Mapping[str, int]) -> None:
         # In lockstep only the stamp counts, and asking for the time costs 54 µs after a sleep.
@@ -121,12 +134,12 @@ class FrameStream:
 
 
 class ActionListener:
-    """Subscribes the actions of one source (`policy/…` or `teleop/…`) and their statuses.
+    """Subscribes the actions of one source, or what was executed, and their statuses.
 
     Args:
         node: who subscribes.
         contract: names the topics.
-        stream: 'policy' or 'teleop'.
+        stream: 'policy', 'teleop' or 'executed'.
         on_tick: gets each whole action, or the word that there is none.
         on_bad: gets why a status could not be read.
     """
@@ -141,15 +154,21 @@ class ActionListener:
     ) -> None:
         self._node, self._pairing = node, Pairing()
         self._on_tick, self._on_bad = on_tick, on_bad
-        topics: list[tuple[str, str, Any]] = [
-            (part.type, action_topic(stream, part.topic), partial(self._on_action, name))
+        executed = stream == 'executed'
+        self._subscriptions = [
+            node.create_subscription(
+                message_class(part.type),
+                action_topic(stream, part.topic),
+                partial(self._on_action, name),
+                _deeper(qos_profile(part.qos)) if executed else ACTION_QOS,
+            )
             for name, part in contract.actions.items()
         ]
-        topics.append((STATUS_TYPE, STATUS_TOPICS[stream], self._on_status))
-        self._subscriptions = [
-            node.create_subscription(message_class(type), topic, callback, ACTION_QOS)
-            for type, topic, callback in topics
-        ]
+        self._subscriptions.append(
+            node.create_subscription(
+                message_class(STATUS_TYPE), STATUS_TOPICS[stream], self._on_status, ACTION_QOS
+            )
+        )
 
     def close(self) -> None:
         """Destroys the subscriptions."""
@@ -170,6 +189,12 @@ class ActionListener:
     def _hand_on(self, ticks: list[TickAction]) -> None:
         for tick in ticks:
             self._on_tick(tick)
+
+
+def _deeper(qos: QoSProfile) -> QoSProfile:
+    """For who wants every command, where a robot wants the newest."""
+    qos.depth = EXECUTED_DEPTH
+    return qos
 
 
 class ActionStream:

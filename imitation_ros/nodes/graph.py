@@ -28,7 +28,10 @@ from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 import yaml
 
-STOP_ORDER = ('recorder', 'trainer', 'policy', 'teleop', 'supervisor', 'sim_arm')
+STOP_ORDER = (
+    *('recorder', 'trainer', 'reward_trainer'),
+    *('policy', 'teleop', 'supervisor', 'sim_arm'),
+)
 """Who is stopped first: the data is safe before the arm is let go."""
 SERVICES: dict[str, dict[str, Any]] = {
     'sim_arm': {'reset': Trigger, 'pause': SetBool},
@@ -38,6 +41,7 @@ SERVICES: dict[str, dict[str, Any]] = {
     'recorder': {'start': Trigger, 'success': Trigger, 'failure': Trigger, 'discard': Trigger},
     'policy': {'reload': Trigger, 'rollback': Trigger},
     'trainer': {'train': Trigger, 'rollback': Trigger},
+    'reward_trainer': {'train': Trigger},
 }
 """Node → its own services."""
 

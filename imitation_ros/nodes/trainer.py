@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-import multiprocessing
 from pathlib import Path
 import sys
-import threading
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -28,20 +26,18 @@ from imitation_ros.learning.rounds import Round
 from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import LATCHED, RELIABLE
+from imitation_ros.nodes._offer import Offers
 from imitation_ros.nodes._params import load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._recording_health import diagnostic
 from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._training import Training
 from imitation_ros.supervision.gates import GateConfig, GATES
-from rcl_interfaces.srv import SetParameters
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 WATCH_PERIOD_S = 1.0
-ANSWER_TIMEOUT_S = 60.0
-"""How long the policy node may take to answer an offer."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +109,8 @@ class TrainerNode(ManagedNode):
         self._rounds = RecordedRounds(*self._request)
         self._labels: dict[str, int] = {}  # of recordings that no round has seen
         self._tried: list[Path] = []  # what the last training was given
-        self._process: Any = None
+        self._training = Training()
         self._offered: int | None = None
-        self._offering = False
         self._checkpoint, self._reason = '', ''
         self._owned: list[tuple[Any, Any]] = []
         self._create_topics()
@@ -129,13 +124,12 @@ class TrainerNode(ManagedNode):
 
     def halt(self) -> None:
         """Gives up a training; the rounds that are whole stay."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._process = None
+        self._training.give_up()
 
     def release(self) -> None:
         """Destroys topics, services and the timer."""
+        if hasattr(self, '_offers'):
+            self._offers.close()
         while getattr(self, '_owned', []):
             destroy, entity = self._owned.pop()
             destroy(entity)
@@ -155,12 +149,7 @@ class TrainerNode(ManagedNode):
         for name, handler in (('train', self._on_train), ('rollback', self._on_rollback)):
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._owned.append((self.destroy_service, service))
-        if self.params.policy:
-            settings = f'{self.params.policy}/set_parameters'
-            self._set = self.create_client(SetParameters, settings, callback_group=group)
-            reload = f'{self.params.policy}/reload'
-            self._reload = self.create_client(Trigger, reload, callback_group=group)
-            self._owned += [(self.destroy_client, self._set), (self.destroy_client, self._reload)]
+        self._offers = Offers(self, self.params.policy, group)
 
     def _on_checkpoint(self, message: String) -> None:
         self._checkpoint = message.data
@@ -180,7 +169,7 @@ class TrainerNode(ManagedNode):
                 self._labels[path.name] = await Background(self, self._counting(path))
         wanted = self.params.labels_per_round
         enough = wanted and sum(self._labels.values()) >= wanted
-        if self.active and enough and self._process is None and waiting != self._tried:
+        if self.active and enough and self._training.process is None and waiting != self._tried:
             self._train(waiting)
         if self.active:
             await self._offer_what_drives()
@@ -197,27 +186,15 @@ class TrainerNode(ManagedNode):
         return count
 
     def _train(self, waiting: list[Path]) -> None:
-        """Starts a process; on the executor's thread, with whose end the process would end."""
-        spawn = multiprocessing.get_context('spawn')
-        self._result, theirs = spawn.Pipe(duplex=False)
-        self._process = spawn.Process(
-            target=train_in_background, args=(theirs, *self._request), daemon=True
-        )
-        self._process.start()
-        theirs.close()  # so that the end of the process is the end of the pipe
+        """Starts a round beside the node."""
+        self._training.start(train_in_background, self._request)
         self._tried, self._reason = waiting, ''
         self.get_logger().info(f'round {len(self._rounds.done)}: training')
 
     def _take_result(self) -> None:
-        if self._process is None or not self._result.poll():
+        result: Round | str | None = self._training.result()
+        if result is None:
             return
-        try:
-            result: Round | str = self._result.recv()
-        except EOFError:
-            self._process.join()
-            result = f'the training ended with exit code {self._process.exitcode}'
-        self._process.join()
-        self._process = None
         if isinstance(result, str):
             self._reason = result
             self.get_logger().error(result)
@@ -234,9 +211,7 @@ class TrainerNode(ManagedNode):
 
     async def _offer_what_drives(self) -> None:
         driving = self._rounds.driving
-        if driving is None or driving == self._offered or self._offering:
-            return
-        if not self.params.policy or not self._reload.service_is_ready():
+        if driving is None or driving == self._offered or not self._offers.ready:
             return
         answer = await self._offer(driving)
         if answer is None:
@@ -248,28 +223,12 @@ class TrainerNode(ManagedNode):
 
     async def _offer(self, number: int) -> Any:
         """The policy node's answer; None if there is none."""
-        path = str(self._rounds.checkpoint(number))
-        self._offering = True
-        try:
-            parameter = Parameter('checkpoint', value=path).to_parameter_msg()
-            request = SetParameters.Request(parameters=[parameter])
-            if await self._answer(self._set.call_async(request)) is None:
-                return None
-            answer = await self._answer(self._reload.call_async(Trigger.Request()))
-        finally:
-            self._offering = False
+        answer = await self._offers.offer(self._rounds.checkpoint(number))
         if answer is not None and answer.success:
             self._offered = number
         if answer is not None:
             self.get_logger().info(f'offered round {number}: {answer.message}')
         return answer
-
-    async def _answer(self, future: Any) -> Any:
-        """The result of a call; None if it takes too long, as of a node that has died."""
-        done = threading.Event()
-        future.add_done_callback(lambda _: done.set())
-        await Background(self, lambda: done.wait(ANSWER_TIMEOUT_S))
-        return future.result() if future.done() else None
 
     # Services.
 
@@ -277,7 +236,7 @@ class TrainerNode(ManagedNode):
         waiting = self._rounds.waiting
         if not self.active:
             response.message = 'the trainer is not active'
-        elif self._process is not None:
+        elif self._training.process is not None:
             response.message = 'a training is at work'
         elif not waiting:
             response.message = f'{self._recordings}: no new recording'
@@ -295,9 +254,9 @@ class TrainerNode(ManagedNode):
         before = self._rounds.before
         if before is None:
             response.message = 'there is no policy of an earlier round'
-        elif self._process is not None or self._offering:
+        elif self._training.process is not None or self._offers.at_work:
             response.message = 'a training or an offer is at work; try again after it'
-        elif not self.params.policy or not self._reload.service_is_ready():
+        elif not self._offers.ready:
             response.message = f'no node {self.params.policy!r} to let drive'
         else:
             answer = await self._offer(before)
@@ -315,7 +274,7 @@ class TrainerNode(ManagedNode):
         done, driving = self._rounds.done, self._rounds.driving
         last = done[-1] if done else None
         values = {
-            'state': 'training' if self._process is not None else 'waiting',
+            'state': 'training' if self._training.process is not None else 'waiting',
             'new recordings': len(self._labels),
             'new labels': sum(self._labels.values()),
             'rounds': len(done),

@@ -100,6 +100,14 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     return record
 
 
+def read_digest(folder: Path | str) -> str:
+    """SHA-256 of the weights of a checkpoint, as its document says; '' if there is none."""
+    try:
+        return str(_FOLDER.read_document(present(Path(folder).resolve()))['weights_sha256'])
+    except CheckpointError:
+        return ''
+
+
 def check_destination(folder: Path) -> None:
     """Makes sure that a checkpoint may replace `folder`, which happens with all that is in it.
 

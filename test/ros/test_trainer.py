@@ -176,7 +176,7 @@ def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
     assert ros.call('trainer/train').success
     partial = trainer.run / 'round_000.partial'
     ros.spin_until(lambda: (partial / 'recordings.json').exists(), TRAINED_S, 'the training')
-    trainer.node._process.kill()
+    trainer.node._training.process.kill()
     ros.spin_until(lambda: 'exit code' in trainer.node._reason, what='the end of it')
     assert trainer.node._rounds.done == []
     assert len(trainer.node._rounds.waiting) == 2

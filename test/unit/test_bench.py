@@ -13,7 +13,7 @@ from bench.harness import at_least, at_most, bootstrap_interval, interleaved, me
 
 NAMES = {
     'bc_discrete', 'bc_pick_place', 'bc_reach', 'bc_throughput', 'handover', 'lockstep_rate',
-    'policy_latency', 'recorder_rate', 'sim_rate', 'takeover',
+    'policy_latency', 'recorder_rate', 'reward_live', 'sim_rate', 'takeover',
 }  # fmt: skip
 
 RESULT = {'bench': 'sample', 'value': 0.5, 'pass': {'ratio >= 1': at_least(0.5, 1.0)}, 'rows': []}

@@ -1,0 +1,66 @@
+"""A training in a process of its own, beside nodes that must not wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+import ctypes
+import fcntl
+from multiprocessing.connection import Connection
+import os
+from pathlib import Path
+import signal
+import sys
+from typing import Any
+
+from imitation_ros.errors import ImitationError
+
+LOCK = '.lock'
+NICENESS = 10
+"""Of a training: it leaves the processor to the robot's nodes."""
+PR_SET_PDEATHSIG = 1
+
+
+def yield_processor(process: int = 0) -> None:
+    """Lets the robot's nodes go before a process, by default this one."""
+    present = os.getpriority(os.PRIO_PROCESS, process)
+    os.setpriority(os.PRIO_PROCESS, process, max(present, NICENESS))
+
+
+def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
+    """Does a process's whole work; sends what it returns, or a text that says why there is none.
+
+    The process yields to the robot's nodes, and dies with the one that started it.
+
+    Args:
+        pipe: where the answer goes.
+        folder: of the run, which one process at a time works on.
+        work: raises ImitationError for what a user can put right.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    _leave_session()
+    yield_processor()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with (folder.with_name(f'{folder.name}{LOCK}')).open('w') as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            result = work()
+    except BlockingIOError:
+        result = f'{folder}: another training is at work'
+    except ImitationError as error:
+        result = str(error)
+    with suppress(BrokenPipeError):
+        pipe.send(result)
+
+
+def _leave_session() -> None:
+    """Makes the process a scheduling group of its own, which yields, too.
+
+    Linux shares the processor among sessions first (`sched_autogroup`): in that of the nodes, what
+    a training takes would be missing to them however nice it is.
+    """
+    with suppress(OSError):  # no Linux, no autogroups, or the leader of a group already
+        os.setsid()
+        Path('/proc/self/autogroup').write_text(str(NICENESS))

@@ -1,0 +1,112 @@
+"""Offers checkpoints to the policy node, which tries one before it lets it drive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import threading
+from typing import Any
+
+from imitation_ros.nodes._background import Background
+from imitation_ros.nodes._messages import LATCHED
+from imitation_ros.policies.checkpoint import read_digest
+from rcl_interfaces.srv import SetParameters
+from rclpy.callback_groups import CallbackGroup
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+ANSWER_TIMEOUT_S = 60.0
+"""How long the policy node may take to answer an offer."""
+
+
+class Offers:
+    """The policy node's parameter and service, as a client.
+
+    Args:
+        node: who offers.
+        policy: name of the policy node; '' for none.
+        group: of the clients; not that of the callback which awaits an answer.
+
+    Attributes:
+        at_work: whether an offer waits for its answer.
+    """
+
+    def __init__(self, node: Node, policy: str, group: CallbackGroup) -> None:
+        self._node, self.at_work = node, False
+        self._clients: list[Any] = []
+        if policy:
+            settings, reload = f'{policy}/set_parameters', f'{policy}/reload'
+            self._clients = [
+                node.create_client(SetParameters, settings, callback_group=group),
+                node.create_client(Trigger, reload, callback_group=group),
+            ]
+
+    def close(self) -> None:
+        """Destroys the clients."""
+        while self._clients:
+            self._node.destroy_client(self._clients.pop())
+
+    @property
+    def ready(self) -> bool:
+        """Whether the policy node is there, and no offer is at work."""
+        return bool(self._clients) and self._clients[1].service_is_ready() and not self.at_work
+
+    async def offer(self, checkpoint: Path) -> Any:
+        """Sets the parameter and asks for a reload: its response; None if there is no answer."""
+        configure, reload = self._clients
+        self.at_work = True
+        try:
+            parameter = Parameter('checkpoint', value=str(checkpoint)).to_parameter_msg()
+            request = SetParameters.Request(parameters=[parameter])
+            if await self._answer(configure.call_async(request)) is None:
+                return None
+            return await self._answer(reload.call_async(Trigger.Request()))
+        finally:
+            self.at_work = False
+
+    async def _answer(self, future: Any) -> Any:
+        """The result of a call; None if it takes too long, as of a node that has died."""
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
+        await Background(self._node, lambda: done.wait(ANSWER_TIMEOUT_S))
+        return future.result() if future.done() else None
+
+
+class NewCheckpoints:
+    """Offers what appears in a folder: once for each content, unless it drives already.
+
+    Args:
+        node: who offers.
+        offers: to whom.
+        folder: of a checkpoint that something else writes.
+
+    Attributes:
+        offered: SHA-256 of the last weights that were offered.
+    """
+
+    def __init__(self, node: Node, offers: Offers, folder: Path) -> None:
+        self._node, self._offers, self._folder = node, offers, folder
+        self.offered, self._drives = '', ''
+        self._told = node.create_subscription(
+            String, 'policy/checkpoint', self._on_checkpoint, LATCHED
+        )
+
+    def close(self) -> None:
+        """Destroys the subscription."""
+        self._node.destroy_subscription(self._told)
+
+    async def offer(self) -> None:
+        """Offers what is new; without an answer it is offered again at the next call."""
+        digest = await Background(self._node, lambda: read_digest(self._folder))
+        if digest in ('', self.offered) or not self._drives or not self._offers.ready:
+            return
+        if digest not in self._drives:
+            answer = await self._offers.offer(self._folder)
+            if answer is None:
+                return
+            self._node.get_logger().info(f'offered {self._folder}: {answer.message}')
+        self.offered = digest
+
+    def _on_checkpoint(self, message: String) -> None:
+        self._drives = message.data

@@ -1,0 +1,55 @@
+"""A training in a process of its own: it yields, answers, and works on a run alone."""
+
+from __future__ import annotations
+
+import fcntl
+import multiprocessing
+import os
+import sys
+
+from imitation_ros.errors import ImitationError
+from imitation_ros.learning.background import answer, LOCK, NICENESS
+import pytest
+
+
+def _work():
+    return os.getpriority(os.PRIO_PROCESS, 0), os.getsid(0) == os.getpid()
+
+
+def _fail():
+    raise ImitationError('the disk is full; valid: another one')
+
+
+@pytest.fixture
+def ask(tmp_path):
+    """Runs a work in the background, and returns its answer."""
+
+    def run(work):
+        spawn = multiprocessing.get_context('spawn')
+        ours, theirs = spawn.Pipe(duplex=False)
+        process = spawn.Process(target=answer, args=(theirs, tmp_path / 'run', work), daemon=True)
+        process.start()
+        theirs.close()
+        said = ours.recv()
+        process.join()
+        return said
+
+    return run
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='sessions are scheduled apart on Linux')
+def test_it_yields_and_has_a_session_of_its_own(ask):
+    """In the session of the nodes it took their share of a busy processor, however nice it was."""
+    niceness, leads = ask(_work)
+    assert niceness >= NICENESS
+    assert leads
+
+
+def test_it_says_why_it_could_not(ask):
+    assert ask(_fail) == 'the disk is full; valid: another one'
+
+
+def test_one_process_at_a_time_works_on_a_run(ask, tmp_path):
+    with (tmp_path / f'run{LOCK}').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert 'another training is at work' in ask(_work)

@@ -1,0 +1,326 @@
+"""A reward on a robot, without ROS: roll-outs, live scores, rounds on disk, what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import shutil
+from types import SimpleNamespace
+
+from imitation_ros.errors import EpisodeError, ImitationError, RewardError
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.status import Status, TickAction
+from imitation_ros.learning.irl.network import RewardConfig
+from imitation_ros.learning.irl.reward import load_reward
+from imitation_ros.learning.irl.trainer import RewardHealth
+from imitation_ros.learning.irl.transitions import transitions
+from imitation_ros.learning.live_reward import LiveReward
+from imitation_ros.learning.reward_rounds import objection, RewardRounds, RewardSettings
+from imitation_ros.learning.rollouts import Rollouts, Step, Steps
+from imitation_ros.policies.policy import use_one_thread
+from imitation_ros.types import Episode, Frame, Gap
+import numpy as np
+import pytest
+from recorded_episodes import contract, new, PERIOD_NS, record_lockstep
+
+ROBOT = contract()
+TICKS = 12
+CONFIG = RewardConfig(hidden=(16,), batch_size=32, learning_rate=1e-2)
+HEALTH = RewardHealth(10, 1.0, 0.2, 0.8, 0.9, 0.9, (0.8, 0.95), False, 3, 2)
+
+
+def step(tick, mode='policy', arm=(-1.0, 1.0), observed=True):
+    observation = {'state': np.array([0.01 * tick, -0.02 * tick, 0.0])} if observed else None
+    action = {'arm': np.array(arm, float), 'gripper': np.array([tick % 2])}
+    return Step(tick * PERIOD_NS, mode, observation, action, '' if observed else 'no state')
+
+
+def collect(steps, longest=1000):
+    rollouts = Rollouts(ROBOT, longest)
+    for each in steps:
+        rollouts.add(each)
+    rollouts.add(step(10_000, mode='stopped'))
+    return rollouts.take()
+
+
+def rollout(seed=0, ticks=TICKS):
+    rng = np.random.default_rng(seed)
+    arms = rng.uniform(-2.5, -0.5, (ticks, 2))
+    (episode,) = collect([step(tick, arm=arm) for tick, arm in enumerate(arms)])
+    return episode
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Opens the run of a folder, with three demonstrations."""
+    use_one_thread()
+    shown = tmp_path / 'demonstrations'
+    for number in range(3):
+        record_lockstep(shown / f'episode_{number}', TICKS + number)
+
+    def open_run(**settings):
+        given = {'updates': 60, 'reward': CONFIG, **settings}
+        return RewardRounds(tmp_path / 'run', shown, ROBOT, RewardSettings(**given), 0)
+
+    return open_run
+
+
+# Roll-outs.
+
+
+def test_a_rollout_ends_where_the_supervisor_stops():
+    steps = [*map(step, range(5)), step(5, mode='stopped'), *map(step, range(6, 9))]
+    assert [len(episode) for episode in collect(steps)] == [5, 3]
+
+
+@pytest.mark.parametrize('between', [
+    step(3, observed=False), step(3, mode='expert'), step(3, mode='hold'), step(2),
+], ids=['a gap', 'a correction', 'a hold', 'a tick that is missing'])  # fmt: skip
+def test_what_is_missing_parts_a_rollout_in_segments(between):
+    (episode,) = collect([*map(step, range(3)), between, *map(step, range(4, 6))])
+    assert episode.segment.tolist() == [0, 0, 0, 1, 1]
+    assert len(transitions([episode], ROBOT)) == 3
+    assert dict(episode.left_out) == ({'no state': 1} if between.observation is None else {})
+
+
+def test_a_tick_that_comes_again_counts_once_and_a_clock_that_goes_back_ends_it():
+    steps = [step(4), step(5), step(5), step(6), step(1), step(2)]
+    assert [episode.tick_ns.tolist() for episode in collect(steps)] == [
+        [4 * PERIOD_NS, 5 * PERIOD_NS, 6 * PERIOD_NS], [PERIOD_NS, 2 * PERIOD_NS],
+    ]  # fmt: skip
+
+
+def test_a_rollout_that_goes_on_for_hours_is_cut():
+    assert [len(each) for each in collect(map(step, range(10)), longest=4)] == [4, 4, 2]
+
+
+def test_a_rollout_without_two_ticks_in_a_row_is_none():
+    assert collect([step(0), step(2), step(4)]) == []
+
+
+def executed(tick, arm=(0.1, 0.2), **messages):
+    action = {'arm': np.array(arm), 'gripper': np.array([1])}
+    encoded = {
+        name: ActionCodec(part).encode(action[name], 0, new)
+        for name, part in ROBOT.actions.items()
+    }
+    status = Status(tick, 'supervisor', 2, '', {'mode': 'policy'})
+    return TickAction(status, {**encoded, **messages})
+
+
+def test_a_step_is_what_was_executed_and_the_frame_of_its_tick():
+    frame = Frame(7, {'state': np.zeros(3)})
+    made = Steps(ROBOT).of(executed(7), frame)
+    assert (made.tick_ns, made.mode, made.whole) == (7, 'policy', True)
+    assert made.action['gripper'].tolist() == [1]
+    np.testing.assert_allclose(made.action['arm'], [0.1, 0.2])
+
+
+def test_a_step_says_what_is_missing():
+    frame, steps = Frame(7, {'state': np.zeros(3)}), Steps(ROBOT)
+    assert 'arm: not finite' in steps.of(executed(7, arm=(np.nan, 0)), frame).reason
+    assert steps.of(executed(7), Gap(7, 'width: no message yet')).reason == 'width: no message yet'
+    silent = TickAction(Status(7, 'supervisor', 0, 'stopped by the operator', {}), {})
+    assert steps.of(silent, frame).reason == 'stopped by the operator'
+    half = TickAction(executed(7).status, {'arm': executed(7).messages['arm']})
+    assert steps.of(half, frame).reason == 'action gripper: not executed'
+    assert not steps.of(half, frame).whole
+
+
+# Rounds.
+
+
+def test_a_round_promotes_a_reward_that_tells_the_two_apart(run):
+    rounds = run()
+    assert (rounds.last, rounds.reward, rounds.trouble, rounds.seen) == (None, None, '', 0)
+    rounds.add([rollout(seed) for seed in range(4)])
+    done = rounds.run_round()
+    assert (done.number, done.promoted, done.version, done.rollouts) == (1, True, 1, 3)
+    assert done.health.separation > 0.2
+    assert run().last == done
+    assert run().reward.version == 1
+
+
+def test_the_next_round_goes_on_from_it_in_another_process(run):
+    """A run in one piece and one that was taken up again come to the same reward."""
+
+    def digests(again):
+        rounds = run()
+        for first in (0, 4):
+            rounds.add([rollout(seed) for seed in range(first, first + 4)])
+            rounds = run() if again else rounds
+            done = rounds.run_round()
+        assert (done.number, done.health.updates, done.health.actor_episodes) == (2, 120, 8)
+        return rounds.reward.digest, rounds
+
+    digest, rounds = digests(again=False)
+    folders = {path.name for path in rounds.folder.glob('round_*')}
+    assert folders == {f'round_{rounds.last.number:04d}'}
+    shutil.rmtree(rounds.folder)
+    assert digests(again=True)[0] == digest
+
+
+def test_a_kill_leaves_the_last_whole_round(run):
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    (rounds.folder / 'round_0002.partial').mkdir()
+    (rounds.folder / 'round_0002.partial/state.safetensors').write_bytes(b'half')
+    again = run()
+    assert again.last.number == 1
+    assert again.run_round().number == 2
+
+
+def test_live_scores_are_those_of_the_reward(run):
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    reward, live = rounds.reward, LiveReward(ROBOT)
+    assert live.score(step(0)) is None
+    live.reward = reward
+    steps = [step(tick, arm=(0.1 * tick, 0)) for tick in range(4)]
+    for each in steps:
+        scored = live.score(each)
+        assert scored.tick_ns == each.tick_ns
+        assert scored.value == reward.score_frame(each.observation, each.action, each.observation)
+    assert live.score(step(4, observed=False)) is None
+
+
+def test_a_reward_of_the_next_state_comes_with_it(run):
+    rounds = run(reward=replace(CONFIG, inputs='state_action_next'))
+    rounds.add([rollout()])
+    rounds.run_round()
+    live, reward = LiveReward(ROBOT, rounds.reward), rounds.reward
+    one, other = step(1), step(2, arm=(0.3, 0.3))
+    assert live.score(one) is None
+    scored = live.score(other)
+    assert scored.tick_ns == one.tick_ns
+    assert scored.value == reward.score_frame(one.observation, one.action, other.observation)
+    assert live.score(step(4)) is None  # a tick is missing
+    assert live.score(step(5)) is not None
+
+
+def test_only_the_newest_rollouts_are_kept_and_numbers_go_on(run):
+    rounds = run(kept=2)
+    rounds.add([rollout(seed) for seed in range(4)])
+    rounds.run_round()
+    rounds.forget()
+    assert len(list((rounds.folder / 'rollouts').iterdir())) == 2
+    for path in (rounds.folder / 'rollouts').iterdir():
+        path.unlink()
+    assert run(kept=2).seen == 4
+
+
+# What is refused.
+
+
+def test_demonstrations_of_another_contract_are_refused_with_the_difference(run, tmp_path):
+    other = contract(replaced={'high: 3,': 'high: 2,'})
+    record_lockstep(tmp_path / 'demonstrations/other', TICKS, contract=other)
+    with pytest.raises(EpisodeError, match=r'another contract: .*high'):
+        run()
+
+
+def test_too_few_demonstrations_are_refused(tmp_path):
+    request = tmp_path / 'shown', ROBOT, RewardSettings(), 0
+    (tmp_path / 'shown').mkdir()
+    with pytest.raises(EpisodeError, match='no episode to learn from'):
+        RewardRounds(tmp_path / 'run', *request)
+    record_lockstep(tmp_path / 'shown/one', TICKS)
+    with pytest.raises(RewardError, match='at least 2, since one is held out'):
+        RewardRounds(tmp_path / 'run', *request)
+    assert not (tmp_path / 'run').exists()
+
+
+def test_another_run_in_the_folder_is_refused(run, tmp_path):
+    run()
+    with pytest.raises(ImitationError, match=r'other settings \(reward\)'):
+        run(reward=RewardConfig())
+    record_lockstep(tmp_path / 'demonstrations/one_more', TICKS + 5)
+    with pytest.raises(ImitationError, match=r'other settings \(demonstrations\)'):
+        run()
+
+
+def test_without_rollouts_there_is_nothing_to_train_against(run):
+    with pytest.raises(RewardError, match='none to train against'):
+        run().run_round()
+
+
+def demonstrated():
+    """What the executed stream of the demonstrations holds."""
+    frames = np.arange(TICKS)
+    state = np.stack([0.01 * frames, -0.02 * frames, 0.001 * frames], 1)
+    actions = {'arm': np.full((TICKS, 2), 0.5), 'gripper': frames[:, None] % 2}
+    return Episode(frames * PERIOD_NS, {'state': state}, actions, np.zeros(TICKS, np.int32))
+
+
+def test_rollouts_that_are_the_demonstrations_are_refused(run):
+    rounds = run()
+    rounds.add([demonstrated()])
+    with pytest.raises(RewardError, match=r'none to train against: .*demonstrated ones'):
+        rounds.run_round()
+    rounds.add([rollout()])
+    done = rounds.run_round()
+    assert done.promoted
+    assert 'demonstrated ones' in done.refused['0']
+
+
+def test_a_rollout_with_nan_or_damage_is_refused_and_stops_nothing(run):
+    rounds, bad = run(), rollout(1)
+    bad.observations['state'][3, 1] = np.nan
+    rounds.add([rollout(0), bad, rollout(2)])
+    (rounds.folder / 'rollouts/000002.safetensors').write_bytes(b'half')
+    done = rounds.run_round()
+    assert done.promoted
+    assert set(done.refused) == {'1', '2'}
+    assert 'NaN or infinity' in done.refused['1']
+
+
+def test_diverging_training_keeps_the_last_reward_and_says_so(run, monkeypatch):
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    digest = rounds.reward.digest
+    nowhere = SimpleNamespace(detach=lambda: np.nan)
+    of_loss = 'imitation_ros.learning.irl.trainer.RewardTrainer._loss'
+    monkeypatch.setattr(of_loss, lambda *_: nowhere)
+    with pytest.raises(RewardError, match='the loss is nan') as e:
+        rounds.run_round()
+    monkeypatch.undo()
+    rounds.fail(str(e.value))
+    again = run()
+    assert 'the loss is nan' in again.trouble
+    assert again.reward.digest == digest
+    assert again.run_round().promoted
+    assert again.trouble == ''
+
+
+def test_a_reward_that_is_worse_is_not_promoted(run, monkeypatch):
+    rounds = run()
+    rounds.add([rollout()])
+    first = rounds.run_round()
+    monkeypatch.setattr(
+        'imitation_ros.learning.reward_rounds.objection', lambda *_: 'the new reward is worse'
+    )
+    second = rounds.run_round()
+    assert (second.promoted, second.in_use, second.version) == (False, 1, 1)
+    assert run().trouble == 'the new reward is worse'
+    assert load_reward(rounds.folder / 'round_0001/reward', ROBOT).version == first.version
+    assert rounds.reward.version == 1
+    monkeypatch.undo()
+    third = rounds.run_round()
+    assert third.promoted
+    assert third.health.updates == second.health.updates  # it went on from the first
+    assert not (rounds.folder / 'round_0001').exists()
+
+
+@pytest.mark.parametrize(('after', 'reason'), [
+    ({}, ''),
+    ({'auc': 0.86}, ''),
+    ({'auc': 0.84}, 'worse: AUC 0.84, 0.9 in use'),
+    ({'separation': -0.1, 'converged': True}, 'no difference: separation -0.1, converged'),
+    ({'actor': float('nan')}, 'not finite'),
+])  # fmt: skip
+def test_what_holds_up(after, reason):
+    said = objection(HEALTH, replace(HEALTH, **after), 0.05)
+    assert (reason in said) if reason else said == ''
+    assert objection(None, HEALTH, 0.05) == ''
