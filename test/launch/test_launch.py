@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+from recorded_episodes import CONTRACT, record_lockstep
 
 from bench.policy_latency import save_untrained_policy
 
@@ -64,6 +65,22 @@ def test_dagger_brings_up_all_that_a_round_needs(launch, tmp_path):
         'teleop:=expert', 'correct_above:=0.3', f'run:={tmp_path}/run', f'out:={tmp_path}/data',
     )  # fmt: skip
     nodes = (*COMMON, 'policy', 'teleop_expert', 'recorder', 'trainer')
+    process.wait_for(*(f'{node} is ready' for node in nodes))
+    process.interrupt()
+    assert process.output.count('process has finished cleanly') == len(nodes), process.output
+
+
+def test_irl_brings_up_all_that_a_reward_needs(launch, tmp_path):
+    (tmp_path / 'robot.yaml').write_text(CONTRACT)
+    save_untrained_policy(tmp_path / 'robot.yaml', tmp_path / 'checkpoint')
+    for seed in range(3):
+        record_lockstep(tmp_path / f'demonstrations/{seed}', 12, seed=seed)
+    process = launch(
+        'irl', f'checkpoint:={tmp_path}/checkpoint', f'contract:={tmp_path}/robot.yaml',
+        f'demonstrations:={tmp_path}/demonstrations', f'run:={tmp_path}/run',
+        f'out:={tmp_path}/data',
+    )  # fmt: skip
+    nodes = ('supervisor', 'policy', 'recorder', 'reward_trainer')
     process.wait_for(*(f'{node} is ready' for node in nodes))
     process.interrupt()
     assert process.output.count('process has finished cleanly') == len(nodes), process.output
