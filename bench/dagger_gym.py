@@ -68,9 +68,9 @@ SETTINGS = {
     'reach': Setting(replace(BASE, rounds=14), 100),
 }
 PEER_SETTINGS = {
-    'CartPole-v1': PeerSetting(demonstrated_ticks=100, ticks=100),
-    'Pendulum-v1': PeerSetting(batch_size=64),
-    'reach': PeerSetting(batch_size=16, ticks=40),
+    'CartPole-v1': PeerSetting(demonstrated_ticks=25, ticks=25, batch_size=16, normalize=False),
+    'Pendulum-v1': PeerSetting(ticks=200, batch_size=64),
+    'reach': PeerSetting(ticks=15, batch_size=16, normalize=False),
 }
 SHARE_OF_PEER = 0.5
 
@@ -191,7 +191,8 @@ def _twice_good(rounds: Sequence[dict[str, Any]]) -> bool:
 def _task(name: str, setting: Setting, scenes: range) -> tuple[Collector, Callable[[Path], float]]:
     """Collector, and the score of a checkpoint: 0 as random actions, 1 as the expert."""
     if name == 'reach':
-        arm = SimCollector('reach', load_contract('panda_reach'))
+        contract = load_contract('panda_reach')
+        arm = SimCollector('reach', contract, setting.demonstrated_ticks)
         return arm, lambda path: evaluate('reach', 'panda_reach', path, scenes, workers=1).success
     collector = GymCollector(TASKS[name], setting.demonstrated_ticks)
     best = collector.score(TASKS[name].expert, scenes, lambda: None)
