@@ -47,11 +47,13 @@ class Setting:
         config: of DAgger.
         at_most: labels, half of what DAgger of the PyPI library `imitation` was found to need.
         demonstrated_ticks: after which a demonstration is cut.
+        ticks: after which an episode of a later round is cut; None at its end.
     """
 
     config: DaggerConfig
     at_most: int
     demonstrated_ticks: int = 1_000
+    ticks: int | None = None
 
 
 BASE = DaggerConfig(
@@ -59,18 +61,30 @@ BASE = DaggerConfig(
     training=TRAINING,
     initial_episodes=1,
     episodes=1,
-    rounds=12,
+    rounds=30,
     held_out_every=0,
 )
 SETTINGS = {
-    'CartPole-v1': Setting(BASE, 500, 100),
-    'Pendulum-v1': Setting(replace(BASE, initial_episodes=2, episodes=2), 600),
-    'reach': Setting(replace(BASE, rounds=14), 100),
+    'CartPole-v1': Setting(BASE, 500, demonstrated_ticks=15, ticks=15),
+    'Pendulum-v1': Setting(BASE, 600, demonstrated_ticks=100),
+    # The expert's first action in many scenes, then corrections that go on to the goal.
+    'reach': Setting(
+        replace(
+            BASE,
+            gate=GateConfig('human', discrepancy=0.1, release=0.9),
+            initial_episodes=24,
+        ),
+        100,
+        demonstrated_ticks=1,
+        ticks=20,
+    ),
 }
 PEER_SETTINGS = {
-    'CartPole-v1': PeerSetting(demonstrated_ticks=25, ticks=25, batch_size=16, normalize=False),
+    'CartPole-v1': PeerSetting(demonstrated_ticks=15, ticks=15, batch_size=8, normalize=False),
     'Pendulum-v1': PeerSetting(ticks=200, batch_size=64),
-    'reach': PeerSetting(ticks=15, batch_size=16, normalize=False),
+    'reach': PeerSetting(
+        initial_episodes=24, demonstrated_ticks=1, ticks=15, batch_size=16, normalize=False
+    ),
 }
 SHARE_OF_PEER = 0.5
 
@@ -192,9 +206,9 @@ def _task(name: str, setting: Setting, scenes: range) -> tuple[Collector, Callab
     """Collector, and the score of a checkpoint: 0 as random actions, 1 as the expert."""
     if name == 'reach':
         contract = load_contract('panda_reach')
-        arm = SimCollector('reach', contract, setting.demonstrated_ticks)
+        arm = SimCollector('reach', contract, setting.demonstrated_ticks, setting.ticks)
         return arm, lambda path: evaluate('reach', 'panda_reach', path, scenes, workers=1).success
-    collector = GymCollector(TASKS[name], setting.demonstrated_ticks)
+    collector = GymCollector(TASKS[name], setting.demonstrated_ticks, setting.ticks)
     best = collector.score(TASKS[name].expert, scenes, lambda: None)
     worst = collector.random_score(scenes)
 

@@ -33,7 +33,11 @@ class SimCollector:
     """
 
     def __init__(
-        self, task: str, contract: Contract, demonstrated_ticks: int | None = None
+        self,
+        task: str,
+        contract: Contract,
+        demonstrated_ticks: int | None = None,
+        ticks: int | None = None,
     ) -> None:
         """Builds the simulation.
 
@@ -41,6 +45,7 @@ class SimCollector:
             task: simulated task.
             contract: of the policies.
             demonstrated_ticks: after which a demonstration is cut; None is at its end.
+            ticks: after which an episode of a later round is cut; None is at its end.
 
         Raises:
             TaskError: an unknown task, or a contract that simulation or expert cannot serve.
@@ -48,7 +53,7 @@ class SimCollector:
         self.contract = contract
         self.env = ArmEnv(task, contract)
         self._expert: Expert = make_expert(task, contract)
-        self._demonstrated_ticks = demonstrated_ticks
+        self._demonstrated_ticks, self._ticks = demonstrated_ticks, ticks
 
     def collect(
         self, checkpoint: Path | None, gate: GateConfig, seeds: Sequence[int], out: Path
@@ -64,7 +69,8 @@ class SimCollector:
             policy.reset()
             chooser.start(episode)
             hands = Hands(policy, self._expert, chooser, human)
-            collected.append(hands.collected(roll_out(self.env, hands.act, seed), self.contract))
+            rollout = roll_out(self.env, hands.act, seed, self._ticks)
+            collected.append(hands.collected(rollout, self.contract))
         return collected
 
     def _demonstrate(self, seed: int) -> Collected:
