@@ -66,7 +66,7 @@ PEER_SETTING = PeerSetting(
     batch_size=256,
     hidden=(256, 256),
 )
-"""The rest was chosen on validation scenes."""
+"""The rest is not tuned for this task yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
