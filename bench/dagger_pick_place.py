@@ -5,6 +5,10 @@ policy and expert drive by turns, tick by tick, while the expert labels every st
 begins without demonstrations, with β_i = 0.5^i, so that the expert drives all of round 0; each
 frame that it annotates counts. The last policy is tested in process, where episodes go as they do
 over topics. Settings were chosen in process on validation scenes.
+
+With `--peers`, DAgger of the PyPI package `imitation` learns from 20 demonstrations in process,
+with the same environment, expert, scenes, beta (drawn each tick), episodes and network, and at
+least as many gradient updates a round.
 """
 
 from __future__ import annotations
@@ -23,14 +27,16 @@ from imitation_ros.learning.evaluation import evaluate, wilson_interval
 from imitation_ros.nodes.collector import TopicsCollector
 from imitation_ros.supervision.gates import GateConfig
 
-from bench.cloning import first_scene, parse, rows_name
+from bench.cloning import first_scene, parser_of, rows_name
 from bench.harness import at_least, at_most
+from bench.imitation_peer import add_options, Peer, PeerSetting
 from bench.rows import Rows, say
 
 TASK, CONTRACT = 'pick_place', 'panda_twist'
 SUCCESS = 0.95
 LABELS = {'20 demonstrations': 2500, 'from none': 3500}
 SEEDS, SCENES = 5, 100
+PEER_SEEDS, VALIDATION_SEEDS = range(5), range(51, 53)
 CONFIGS = {
     '20 demonstrations': DaggerConfig(
         GateConfig('beta', beta=0.5, beta_per_tick=True),
@@ -49,11 +55,25 @@ CONFIGS = {
         held_out_every=0,
     ),
 }
+START = '20 demonstrations'
+PEER_SETTING = PeerSetting(
+    beta=('constant', 0.5),
+    initial_episodes=CONFIGS[START].initial_episodes,
+    episodes=CONFIGS[START].episodes,
+    rounds=CONFIGS[START].rounds,
+    max_labels=100_000,
+    batches=8_400,  # ours: 150 epochs of 50 to 56 steps
+    batch_size=256,
+    hidden=(256, 256),
+)
+"""The rest is not tuned for this task yet."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """One row a training seed and start; the value is the success from 20 demonstrations."""
-    options = parse(argv, __doc__ or '')
+    parser = parser_of(__doc__)
+    add_options(parser)
+    options = parser.parse_args(argv)
     start, seeds = first_scene(options), 1 if options.quick else SEEDS
     configs = {name: _smaller(c) if options.quick else c for name, c in CONFIGS.items()}
     settings = {name: asdict(config) for name, config in configs.items()}
@@ -85,6 +105,24 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         'interval': wilson_interval(round(sum(pooled) * _scenes(options)), trials),
         'spread': [min(pooled), max(pooled)],
         'first_scene': start,
+        'rows': rows,
+        'imitation': _peer(options) if options.peers else None,
+    }
+
+
+def _peer(options: argparse.Namespace) -> dict[str, Any]:
+    """Success and labels of `imitation`, with the training seeds of ours."""
+    setting, seeds = PEER_SETTING, VALIDATION_SEEDS if options.validation else PEER_SEEDS
+    if options.quick:
+        setting, seeds = replace(setting, batches=2, rounds=1), seeds[:1]
+    scenes = range(first_scene(options), first_scene(options) + _scenes(options))
+    with Peer(options) as peer:
+        rows = peer.rows('dagger_pick_place', TASK, setting, seeds, scenes, None)
+    successes = [row['rounds'][-1]['score'] for row in rows]
+    return {
+        'success': round(statistics.mean(successes), 4),
+        'spread': [min(successes), max(successes)],
+        'labels': max(row['labels'] for row in rows),
         'rows': rows,
     }
 

@@ -92,10 +92,10 @@ class GymCollector:
         contract: of the policies.
     """
 
-    def __init__(self, task: GymTask, demonstrated_ticks: int) -> None:
-        """Demonstrations end after so many ticks."""
+    def __init__(self, task: GymTask, demonstrated_ticks: int, ticks: int | None = None) -> None:
+        """Demonstrations, and other episodes, are cut after so many ticks."""
         self.contract = parse_contract(task.contract)
-        self._task, self._demonstrated_ticks = task, demonstrated_ticks
+        self._task, self._demonstrated_ticks, self._ticks = task, demonstrated_ticks, ticks
         self._env: gymnasium.Env[Any, Any] = gymnasium.make(task.name)
 
     def collect(
@@ -111,7 +111,8 @@ class GymCollector:
             policy.reset()
             chooser.start(episode)
             hands = Hands(policy, self._task.expert, chooser, human_at(gate, self.contract))
-            collected.append(hands.collected(self.roll_out(hands.act, seed), self.contract))
+            rollout = self.roll_out(hands.act, seed, self._ticks)
+            collected.append(hands.collected(rollout, self.contract))
         return collected
 
     def score(self, act: Act, seeds: Sequence[int], reset: Callable[[], None]) -> float:
@@ -139,7 +140,7 @@ class GymCollector:
         ticks = rollout.ticks
         return Collected(rollout.to_episode(), seed, True, ticks, ticks, ticks, 0)
 
-    def roll_out(self, act: Act, seed: int, ticks: int = 10_000) -> Rollout:
+    def roll_out(self, act: Act, seed: int, ticks: int | None = None) -> Rollout:
         """One episode, or its first ticks; a success if it was not terminated."""
         state, _ = self._env.reset(seed=seed)
         states: list[Array] = []

@@ -32,8 +32,20 @@ class SimCollector:
         env: where they drive.
     """
 
-    def __init__(self, task: str, contract: Contract) -> None:
+    def __init__(
+        self,
+        task: str,
+        contract: Contract,
+        demonstrated_ticks: int | None = None,
+        ticks: int | None = None,
+    ) -> None:
         """Builds the simulation.
+
+        Args:
+            task: simulated task.
+            contract: of the policies.
+            demonstrated_ticks: after which a demonstration is cut; None is at its end.
+            ticks: after which an episode of a later round is cut; None is at its end.
 
         Raises:
             TaskError: an unknown task, or a contract that simulation or expert cannot serve.
@@ -41,6 +53,7 @@ class SimCollector:
         self.contract = contract
         self.env = ArmEnv(task, contract)
         self._expert: Expert = make_expert(task, contract)
+        self._demonstrated_ticks, self._ticks = demonstrated_ticks, ticks
 
     def collect(
         self, checkpoint: Path | None, gate: GateConfig, seeds: Sequence[int], out: Path
@@ -55,11 +68,12 @@ class SimCollector:
             policy.reset()
             chooser.start(episode)
             hands = Hands(policy, self._expert, chooser, human_at(gate, self.contract))
-            collected.append(hands.collected(roll_out(self.env, hands.act, seed), self.contract))
+            rollout = roll_out(self.env, hands.act, seed, self._ticks)
+            collected.append(hands.collected(rollout, self.contract))
         return collected
 
     def _demonstrate(self, seed: int) -> Collected:
-        rollout = roll_out(self.env, self._expert, seed)
+        rollout = roll_out(self.env, self._expert, seed, self._demonstrated_ticks)
         ticks = rollout.ticks
         return Collected(rollout.to_episode(), seed, rollout.success, ticks, ticks, ticks, 0)
 

@@ -51,8 +51,8 @@ class Rollout:
         )
 
 
-def roll_out(env: ArmEnv, act: Act, seed: int) -> Rollout:
-    """Runs the episode of `seed` to its end.
+def roll_out(env: ArmEnv, act: Act, seed: int, ticks: int | None = None) -> Rollout:
+    """Runs the episode of `seed` to its end, or for so many `ticks`.
 
     Raises:
         Refused: `act` asks for something that the guard does not let pass.
@@ -69,7 +69,7 @@ def roll_out(env: ArmEnv, act: Act, seed: int) -> Rollout:
         _, reward, terminated, truncated, info = env.step(actions[-1])
         executed.append(env.executed)
         rewards.append(reward)
-        ended = terminated or truncated
+        ended = terminated or truncated or len(frames) == ticks
     return Rollout(
         seed,
         np.array([frame.tick_ns for frame in frames]),

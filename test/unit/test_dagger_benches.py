@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.contract import load_contract, parse_contract
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.supervision.gates import GateConfig
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 from bench import dagger_gym, dagger_labels, dagger_vs_bc
 from bench.disturbances import Disturbance, PUSHED_TICKS
 from bench.gym_tasks import GymCollector, TASKS
+from bench.peers.driven import Driven, scorer, Vectors
 
 
 @pytest.mark.parametrize('bench', [dagger_gym, dagger_labels, dagger_vs_bc])
@@ -78,3 +79,35 @@ def test_a_demonstration_is_cut_and_counted():
     collector = GymCollector(TASKS['CartPole-v1'], demonstrated_ticks=30)
     (collected,) = collector.collect(None, GateConfig('human'), [3], Path('unused'))
     assert (collected.labels, len(collected.episode), collected.switches) == (30, 30, 0)
+
+
+def test_actions_come_back_from_the_vectors_of_the_peer():
+    vectors = Vectors(load_contract('panda_twist'))
+    action = {'arm': np.array([-0.4, 0.1, 0.4]), 'gripper': np.array([1])}
+    back = vectors.unpack(vectors.pack(action))
+    assert vectors.space.shape == (4,)
+    assert np.allclose(back['arm'], action['arm'])
+    assert back['gripper'] == 1
+    balance = Vectors(parse_contract(TASKS['CartPole-v1'].contract))
+    assert balance.unpack(balance.pack({'push': np.array([1])})) == {'push': np.array([1])}
+
+
+@pytest.mark.parametrize('task', ['CartPole-v1', 'Pendulum-v1', 'reach'])
+def test_the_peers_environment_is_ours_scene_by_scene_and_cut(task):
+    driven = Driven(task, iter([7, 8]), ticks=5)
+    state, _ = driven.reset(seed=0)
+    assert state in driven.observation_space
+    steps, ended = 0, False
+    while not ended:
+        (action,), _ = driven.ask(state[None])
+        state, _, terminated, truncated, _ = driven.step(action)
+        ended, steps = terminated or truncated, steps + 1
+    assert steps == 5
+    first, _ = driven.reset()
+    again, _ = Driven(task, iter([8]), ticks=5).reset()
+    assert np.array_equal(first, again)
+
+
+def test_the_peer_is_scored_like_ours():
+    score = scorer('CartPole-v1', range(2))
+    assert score(TASKS['CartPole-v1'].expert) == 1.0
