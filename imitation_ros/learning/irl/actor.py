@@ -17,6 +17,7 @@ from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
 from imitation_ros.learning.irl.reward_env import RewardVecEnv
 from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.learning.irl.whitened import Whitened
 import numpy as np
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,8 +25,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
-import torch
-from torch import nn, Tensor
+from torch import nn
 
 ALGORITHMS = ('sac', 'td3', 'ppo')
 EXPLORATION = 0.1
@@ -77,22 +77,6 @@ class ActorConfig:
         for name in ('batch_size', 'gradient_steps', 'rollout_steps', 'epochs', 'simulators'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
-
-
-class Whitened(BaseFeaturesExtractor):
-    """Observations whitened by the demonstrations, as the reward sees them."""
-
-    mean: Tensor
-    whitening: Tensor
-
-    def __init__(self, observation_space: spaces.Box, mean: Tensor, whitening: Tensor) -> None:
-        super().__init__(observation_space, observation_space.shape[0])
-        self.register_buffer('mean', nn.functional.pad(mean, (0, 1)))
-        self.register_buffer('whitening', torch.block_diag(whitening, torch.ones(1, 1)))
-
-    def forward(self, observation: Tensor) -> Tensor:
-        """(B, o) → (B, o); the absorbing indicator as it is."""
-        return (observation - self.mean) @ self.whitening
 
 
 class _Rectified:

@@ -2,13 +2,15 @@
 
 A policy's perceptron is linear layers with tanh between them. That of SAC and TD3 ends in a tanh:
 here it is one more hidden layer, and a last linear layer hands its outputs on, as continuous
-actions and as the logits of discrete ones.
+actions and as the logits of discrete ones. One that began as a clone ends in a clamp, which is
+left to whoever executes the action.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate, chain, pairwise
 
+from imitation_ros.learning.irl.cloned import Clamp
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.policies.network import Architecture, Network
@@ -35,12 +37,14 @@ def export(actor: AnyActor, layout: Layout, scales: RewardNetwork) -> Policy:
         scales: by which it whitens observations.
     """
     contract = layout.contract
-    linear = isinstance(actor, ActorCriticPolicy)
     layers = _layers(actor)
     weight, bias = layers[0]
     # Without the absorbing indicator, which is 0 on a robot.
     layers[0] = weight[:, :-1] @ scales.whitening, bias
-    if not linear:
+    if isinstance(actor, TD3Actor) and isinstance(actor.mu[-1], Clamp):
+        matrix, (weight, bias) = _last(layout)[0], layers[-1]
+        layers[-1] = matrix @ weight, matrix @ bias  # whoever executes it clamps it
+    elif not isinstance(actor, ActorCriticPolicy):
         layers.append(_last(layout))
     hidden = tuple(len(bias) for _, bias in layers[:-1])
     architecture = Architecture(hidden=hidden)

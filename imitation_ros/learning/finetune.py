@@ -1,0 +1,357 @@
+"""Imitation, then reinforcement: a cloned policy improved on a reward, beyond its teacher.
+
+The actor begins as the clone. Its critic learns alone at first, from what the clone does and from
+the demonstrations; then the actor follows the critic, and is pulled towards the demonstrated
+actions, and elsewhere towards what the clone would do (TD3+BC: Fujimoto & Gu, A Minimalist
+Approach to Offline Reinforcement Learning, NeurIPS 2021, eq. 3). The pull is let go as the actor
+succeeds where the clone failed (cf. Nair et al., Overcoming Exploration in Reinforcement Learning
+with Demonstrations, ICRA 2018), and is back if it does not. Half of each batch is demonstrated and
+critics have normalized layers (Ball et al., Efficient Online Reinforcement Learning with Offline
+Data, ICML 2023).
+
+The reward is the task's own, a learned one, or a mix. Alone, an adversarial reward is at its best
+where the actor does as the expert; only with the task's own may the actor pass its teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+from imitation_ros.errors import ImitationError, RewardError
+from imitation_ros.learning.irl.cloned import begin_as, check_clone, Clamp
+from imitation_ros.learning.irl.export import export
+from imitation_ros.learning.irl.flat_env import FlatEnv
+from imitation_ros.learning.irl.layout import Layout
+from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
+from imitation_ros.learning.irl.reward import Reward
+from imitation_ros.learning.irl.reward_env import flat_actions
+from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.learning.irl.whitened import Whitened
+from imitation_ros.policies.policy import Policy
+from imitation_ros.types import Array
+import numpy as np
+from stable_baselines3 import TD3
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.td3.policies import Actor, TD3Policy
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+RECENT = 30
+"""Episodes that the actor's present success is told from."""
+
+
+@dataclass(frozen=True)
+class FineTuneConfig:
+    """How a clone is improved.
+
+    Attributes:
+        steps: of all simulators together.
+        task_share: how much of the reward is the task's own; the rest is the learned one.
+        warm_up: steps in which the clone acts and the critic alone learns.
+        pull: weight of the pull towards demonstrations and clone, before it is let go.
+        learning_rate: of Adam, for actor and critic.
+        batch_size: of a gradient step; half of it is demonstrated.
+        gamma: discount.
+        tau: how fast the targets follow.
+        noise: deviation of the exploration, in half of an action's range.
+        critic: units of each of its layers.
+        simulators: in parallel.
+        watch_every: steps between two calls of the watcher.
+    """
+
+    steps: int = 50_000
+    task_share: float = 1.0
+    warm_up: int = 2_000
+    pull: float = 2.0
+    learning_rate: float = 3e-4
+    batch_size: int = 256
+    gamma: float = 0.98
+    tau: float = 0.005
+    noise: float = 0.1
+    critic: tuple[int, ...] = (256, 256)
+    simulators: int = 1
+    watch_every: int = 2_000
+
+    def __post_init__(self) -> None:
+        for name in ('steps', 'batch_size', 'simulators', 'watch_every'):
+            if getattr(self, name) < 1:
+                raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        for name in ('warm_up', 'pull', 'noise'):
+            if getattr(self, name) < 0:
+                raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 0')
+        for name in ('gamma', 'task_share'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ImitationError(f'{name}: {getattr(self, name)}; valid: 0 to 1')
+        if self.learning_rate <= 0:
+            raise ImitationError(f'learning_rate: {self.learning_rate}; valid: above 0')
+
+
+@dataclass(frozen=True)
+class Paid:
+    """Demonstrated steps, and what the task paid for each.
+
+    Attributes:
+        steps: N of them.
+        rewards: (N,).
+    """
+
+    steps: Transitions
+    rewards: Array
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How it goes, for who watches.
+
+    Attributes:
+        steps: of all simulators so far.
+        policy: the present one.
+        success: of the last episodes while exploring.
+        pull: what is left of it, 0..1.
+    """
+
+    steps: int
+    policy: Policy
+    success: float
+    pull: float
+
+
+def fine_tune(
+    clone: Policy,
+    simulators: Sequence[Callable[[], FlatEnv]],
+    demonstrations: Paid,
+    config: FineTuneConfig,
+    seed: int,
+    reward: Reward | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Policy:
+    """Improves a clone by reinforcement learning.
+
+    Args:
+        clone: where it begins; of vectors, without history, chunks, members and deviations.
+        simulators: what makes each of them; their rewards are the task's.
+        demonstrations: of the task.
+        config: the settings.
+        seed: of critic, exploration and scenes.
+        reward: the learned one; needed where `task_share` is below 1.
+        watch: called every `watch_every` steps.
+
+    Raises:
+        RewardError: a clone that no actor can begin as, or the learned reward is missing.
+    """
+    check_clone(clone)
+    if reward is None and config.task_share < 1:
+        raise RewardError(f'task_share {config.task_share} needs a learned reward')
+    layout = Layout(clone.contract)
+    scales = RewardNetwork(RewardConfig(), Scales.fit(demonstrations.steps))
+    env = DummyVecEnv(list(simulators))
+    model = _PulledTD3(
+        _ClonedPolicy, env, clone, demonstrations, config,
+        pay=lambda batch, paid: _mixed(config.task_share, reward, batch, paid),
+        policy_kwargs={
+            'net_arch': {'pi': list(clone.architecture.hidden), 'qf': list(config.critic)},
+            'activation_fn': nn.Tanh,
+            'features_extractor_class': Whitened,
+            'features_extractor_kwargs': {
+                'mean': scales.state_mean,
+                'whitening': scales.whitening / scales.state_std[:, None],
+            },
+        },
+        seed=seed,
+    )  # fmt: skip
+    model.begin(clone, layout, scales)
+
+    def policy() -> Policy:
+        return export(model.actor, layout, scales)
+
+    model.learn(config.steps * 2, callback=_Watched(model, config, policy, watch))
+    return policy()
+
+
+def _mixed(share: float, reward: Reward | None, batch: Batch, paid: Tensor) -> Tensor:
+    """Rewards (B,) of steps for which the task paid `paid` (B,)."""
+    if reward is None or share == 1:
+        return paid
+    learned = reward.calibration.apply(reward.raw(batch).numpy())
+    return share * paid + (1 - share) * torch.from_numpy(np.asarray(learned, np.float32))
+
+
+class _ClonedPolicy(TD3Policy):
+    """An actor that ends in a clamp, critics of rectifiers with normalized layers."""
+
+    def make_actor(self, features_extractor: Any = None) -> Actor:
+        actor: Actor = super().make_actor(features_extractor)
+        actor.mu[-1] = Clamp()
+        return actor
+
+    def make_critic(self, features_extractor: Any = None) -> Any:
+        self.critic_kwargs['activation_fn'] = nn.ReLU
+        critic = super().make_critic(features_extractor)
+        for index, layers in enumerate(critic.q_networks):
+            critic.q_networks[index] = _normalized(layers)
+            critic.add_module(f'qf{index}', critic.q_networks[index])
+        return critic
+
+
+def _normalized(layers: nn.Module) -> nn.Sequential:
+    """The same layers, normalized before each rectifier."""
+    found: list[nn.Module] = []
+    for layer in layers.children():
+        if isinstance(layer, nn.ReLU):
+            assert isinstance(found[-1], nn.Linear)
+            found.append(nn.LayerNorm(found[-1].out_features))
+        found.append(layer)
+    return nn.Sequential(*found)
+
+
+class _PaidBuffer(ReplayBuffer):
+    """Own steps, then as many demonstrated ones, with what each is worth."""
+
+    def __init__(
+        self, *args: Any, demonstrations: Paid, layout: Layout,
+        pay: Callable[[Batch, Tensor], Tensor], **kwargs: Any,
+    ) -> None:  # fmt: skip
+        super().__init__(*args, **kwargs)
+        self._shown = tensors(demonstrations.steps)
+        self._paid = torch.from_numpy(demonstrations.rewards.astype(np.float32))
+        self._layout, self._pay = layout, pay
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        shown = batch_size // 2
+        own = super().sample(batch_size - shown, env)
+        rows = torch.from_numpy(np.random.randint(len(self._paid), size=shown))
+        observation, action, after = (
+            torch.cat([mine, theirs[rows]])
+            for mine, theirs in zip(
+                (own.observations, own.actions, own.next_observations), self._shown
+            )
+        )
+        paid = torch.cat([own.rewards[:, 0], self._paid[rows]])
+        dones = torch.cat([own.dones, torch.zeros(shown, 1)])  # they stop, they do not terminate
+        worth = self._pay((observation, flat_actions(action, self._layout), after), paid)
+        return ReplayBufferSamples(observation, action, after, dones, worth[:, None])
+
+
+class _PulledTD3(TD3):
+    """TD3 whose actor is pulled towards demonstrations and clone."""
+
+    def __init__(
+        self, policy: type[TD3Policy], env: DummyVecEnv, clone: Policy, demonstrations: Paid,
+        config: FineTuneConfig, pay: Callable[[Batch, Tensor], Tensor], **kwargs: Any,
+    ) -> None:  # fmt: skip
+        layout = Layout(clone.contract)
+        size = layout.action_size
+        super().__init__(
+            policy, env, config.learning_rate, learning_starts=0, batch_size=config.batch_size,
+            tau=config.tau, gamma=config.gamma, train_freq=1, gradient_steps=env.num_envs,
+            action_noise=NormalActionNoise(np.zeros(size), np.full(size, config.noise)),
+            replay_buffer_class=_PaidBuffer, buffer_size=200_000,
+            replay_buffer_kwargs={
+                'demonstrations': demonstrations, 'layout': layout, 'pay': pay
+            },
+            device='cpu', **kwargs,
+        )  # fmt: skip
+        self.config, self._simulators = config, env
+        self._before: float | None = None
+
+    def begin(self, clone: Policy, layout: Layout, scales: RewardNetwork) -> None:
+        """Starts as the clone, which is also what it is pulled to."""
+        for actor in (self.actor, self.actor_target):
+            begin_as(actor, clone, layout, scales)
+        self._clone = copy.deepcopy(self.actor).requires_grad_(False)
+
+    @property
+    def taken(self) -> int:
+        """Steps of all simulators so far."""
+        return sum(self._simulators.get_attr('steps'))
+
+    @property
+    def success(self) -> float:
+        """Of the last episodes; 0 before there is one."""
+        recent = [
+            each for ones in self._simulators.get_attr('successes') for each in ones[-RECENT:]
+        ]
+        return float(np.mean(recent)) if recent else 0.0
+
+    @property
+    def pull(self) -> float:
+        """What is left of it: 1 as long as the actor fails as often as the clone, 0 if never."""
+        if self._before is None:
+            return 1.0
+        return min(1.0, (1.0 - self.success) / max(1.0 - self._before, 1.0 / RECENT))
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """TD3's, with the pull; the actor waits until the critic knows the clone."""
+        self.policy.set_training_mode(True)
+        assert self.replay_buffer is not None
+        warm = self.taken >= self.config.warm_up
+        if warm and self._before is None:
+            self._before = self.success
+        for _ in range(gradient_steps):
+            self._n_updates += 1
+            batch = self.replay_buffer.sample(batch_size)
+            self._teach_critic(batch)
+            if warm and self._n_updates % self.policy_delay == 0:
+                self._teach_actor(batch)
+
+    def _teach_critic(self, batch: ReplayBufferSamples) -> None:
+        with torch.no_grad():
+            noise = batch.actions.clone().normal_(0, self.target_policy_noise)
+            noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
+            after = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+            values = torch.cat(self.critic_target(batch.next_observations, after), 1)
+            least = values.min(1, keepdim=True).values
+            target = batch.rewards + (1 - batch.dones) * self.gamma * least
+        found = self.critic(batch.observations, batch.actions)
+        loss = torch.stack([functional.mse_loss(value, target) for value in found]).sum()
+        self.critic.optimizer.zero_grad()
+        loss.backward()
+        self.critic.optimizer.step()
+        polyak_update(self.critic.parameters(), self.critic_target.parameters(), self.tau)
+
+    def _teach_actor(self, batch: ReplayBufferSamples) -> None:
+        own = len(batch.actions) - len(batch.actions) // 2
+        action = self.actor(batch.observations)
+        value = self.critic.q1_forward(batch.observations, action)
+        with torch.no_grad():
+            cloned = self._clone(batch.observations[:own])
+            towards = torch.cat([cloned, batch.actions[own:]])
+        pull = self.config.pull * self.pull * functional.mse_loss(action, towards)
+        loss = pull - value.mean() / value.abs().mean().detach()
+        self.actor.optimizer.zero_grad()
+        loss.backward()
+        self.actor.optimizer.step()
+        polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+
+
+class _Watched(BaseCallback):
+    """Ends after the steps, and shows the policy on the way."""
+
+    def __init__(
+        self,
+        model: _PulledTD3,
+        config: FineTuneConfig,
+        policy: Callable[[], Policy],
+        watch: Callable[[Progress], None],
+    ) -> None:
+        super().__init__()
+        self._pulled, self._config = model, config
+        self._policy, self._watch = policy, watch
+        self._watched = 0
+
+    def _on_step(self) -> bool:
+        taken = self._pulled.taken
+        if taken - self._watched >= self._config.watch_every:
+            self._watched = taken
+            pulled = self._pulled
+            self._watch(Progress(taken, self._policy(), pulled.success, pulled.pull))
+        return taken < self._config.steps

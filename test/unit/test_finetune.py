@@ -1,0 +1,106 @@
+"""Imitation, then reinforcement: where it begins, and what it refuses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imitation_ros.errors import ImitationError, RewardError
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, Paid
+from imitation_ros.learning.irl.cloned import Clamp
+from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.policies.network import Architecture, Network
+from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.policy import Policy
+from imitation_ros.types import Frame
+import numpy as np
+import pytest
+import torch
+
+CONTRACT = load_contract('panda_twist')
+
+
+def make_clone(**architecture):
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    specs = CONTRACT.observation_specs, CONTRACT.action_specs
+
+    def standard(spec, unit):
+        return Standard(rng.normal(0, 0.1, spec.shape), rng.uniform(0.5, 2, spec.shape) * unit)
+
+    normalization = Normalization(
+        {name: standard(spec, 0.3) for name, spec in specs[0].items()},
+        {part: standard(spec, 0.1) for part, spec in specs[1].items() if not spec.discrete},
+    )
+    chosen = Architecture(hidden=(32, 16), **architecture)
+    return Policy(CONTRACT, chosen, normalization, Network(*specs, chosen, normalization))
+
+
+@pytest.fixture(scope='module')
+def task():
+    return SimTask('pick_place', CONTRACT)
+
+
+@pytest.fixture(scope='module')
+def paid(task):
+    steps = task.demonstrate(range(2))
+    return Paid(steps, np.full(len(steps), -1.0))
+
+
+CONFIG = FineTuneConfig(steps=40, warm_up=1_000, watch_every=20, critic=(16,))
+
+
+def test_it_begins_as_the_clone_and_stays_it_while_the_critic_warms_up(task, paid):
+    clone, seen = make_clone(), []
+    tuned = fine_tune(clone, [task.simulator], paid, CONFIG, seed=0, watch=seen.append)
+    assert [progress.steps for progress in seen] == [20, 40]
+    rng = np.random.default_rng(1)
+    for tick in range(50):
+        frame = Frame(
+            tick, {'state': rng.normal(0.3, 0.3, CONTRACT.observation_specs['state'].shape)}
+        )
+        expected, found = clone.act(frame), tuned.act(frame)
+        np.testing.assert_allclose(found['arm'], expected['arm'], atol=1e-4)
+        assert found['gripper'] == expected['gripper']
+
+
+def test_after_the_warm_up_the_actor_learns(task, paid):
+    clone = make_clone()
+    tuned = fine_tune(clone, [task.simulator], paid, replace(CONFIG, warm_up=10), seed=0)
+    frame = Frame(0, {'state': np.full(CONTRACT.observation_specs['state'].shape, 0.3)})
+    assert np.abs(tuned.act(frame)['arm'] - clone.act(frame)['arm']).max() > 1e-4
+
+
+def test_the_same_seed_repeats_it(task, paid):
+    config = replace(CONFIG, warm_up=10)
+    frame = Frame(0, {'state': np.full(CONTRACT.observation_specs['state'].shape, 0.3)})
+    first, again = (
+        fine_tune(make_clone(), [task.simulator], paid, config, seed=3).act(frame)['arm']
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, again)
+
+
+@pytest.mark.parametrize('odd', [{'history': 2}, {'chunk': 2}, {'members': 2}])
+def test_a_clone_that_no_actor_can_be_is_refused(task, paid, odd):
+    (name,) = odd
+    with pytest.raises(RewardError, match=f'the policy has {name} 2; valid: 1'):
+        fine_tune(make_clone(**odd), [task.simulator], paid, CONFIG, seed=0)
+
+
+def test_a_mix_needs_a_learned_reward(task, paid):
+    with pytest.raises(RewardError, match=r'task_share 0\.5 needs a learned reward'):
+        fine_tune(make_clone(), [task.simulator], paid, replace(CONFIG, task_share=0.5), seed=0)
+
+
+@pytest.mark.parametrize('wrong', [{'task_share': 2.0}, {'steps': 0}, {'pull': -1.0}])
+def test_settings_are_checked(wrong):
+    with pytest.raises(ImitationError, match=next(iter(wrong))):
+        FineTuneConfig(**wrong)
+
+
+def test_at_a_limit_the_gradient_leads_back_and_not_further_out():
+    action = torch.tensor([-2.0, -2.0, 0.5, 2.0, 2.0], requires_grad=True)
+    gradient = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
+    Clamp()(action).backward(gradient)
+    assert action.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
