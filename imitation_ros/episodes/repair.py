@@ -10,7 +10,7 @@ from pathlib import Path
 import shutil
 
 from imitation_ros.episodes.reader import EpisodeReader
-from imitation_ros.episodes.rosbag2 import mcap_name, write_metadata
+from imitation_ros.episodes.rosbag2 import check_inside, mcap_name, write_metadata
 from imitation_ros.episodes.writer import commit, EpisodeWriter, RECORDING
 from imitation_ros.errors import EpisodeError
 
@@ -43,7 +43,7 @@ class Repaired:
 def find_unfinished(dataset: str | Path) -> list[Path]:
     """The recordings in a dataset folder that were cut off; not those that still go on."""
     folders = sorted(Path(dataset).glob(f'*{RECORDING}'))
-    return [folder for folder in folders if folder.is_dir() and not _in_use(folder)]
+    return [folder for folder in folders if _is_folder(folder) and not _in_use(folder)]
 
 
 def repair_dataset(dataset: str | Path) -> Iterator[Repaired]:
@@ -62,7 +62,7 @@ def repair(recording: str | Path) -> Repaired:
         EpisodeError: it is still being written, the episode exists already, or the disk refuses.
     """
     recording = Path(recording).absolute()
-    if not recording.name.endswith(RECORDING) or not recording.is_dir():
+    if not recording.name.endswith(RECORDING) or not _is_folder(recording):
         raise EpisodeError(f'{recording}: not a {RECORDING} folder')
     folder = recording.with_name(recording.name[: -len(RECORDING)])
     try:
@@ -79,6 +79,7 @@ def repair(recording: str | Path) -> Repaired:
 def _finish(recording: Path, folder: Path) -> Repaired | None:
     """Takes the last steps for a recording that is whole; None if it is not."""
     mcap = recording / mcap_name(folder)
+    check_inside(mcap, recording)
     try:
         reader = EpisodeReader(mcap)
         for _ in reader.messages():
@@ -125,6 +126,11 @@ def _remove_leftover(recording: Path, folder: Path) -> Repaired:
 
 def _messages(reader: EpisodeReader) -> int:
     return sum(topic.messages for topic in reader.topics.values())
+
+
+def _is_folder(path: Path) -> bool:
+    """Not a link: what a repair saves it removes."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _in_use(recording: Path) -> bool:
