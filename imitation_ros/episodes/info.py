@@ -11,7 +11,7 @@ import zlib
 from imitation_ros import __version__
 from imitation_ros.errors import EpisodeError, one_of
 
-OUTCOMES = ('success', 'failure', 'discarded', 'unknown')
+OUTCOMES = ('success', 'failure', 'discarded', 'unknown', 'disk_full')
 START_RECORD, END_RECORD = 'imitation_ros.episode', 'imitation_ros.outcome'
 CONTRACT_ATTACHMENT = 'contract.yaml'
 
