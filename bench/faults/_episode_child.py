@@ -13,7 +13,8 @@ import sys
 import time
 from typing import Any
 
-from imitation_ros.episodes import rosbag2, writer as writer_module
+from imitation_ros.episodes import rosbag2
+from imitation_ros.episodes import writer as writer_module
 from imitation_ros.episodes.info import Topic
 from imitation_ros.episodes.writer import EpisodeWriter
 from imitation_ros.errors import EpisodeError
@@ -77,7 +78,7 @@ class Injection:
     Args:
         call: 'write', 'fsync' or 'rename'.
         at: which one, from 1 on; 0 for none.
-        what: 'kill' before it, 'torn' in the middle of it, 'killed' after it; or a name of `errno`.
+        what: 'kill' before it, 'torn' in the middle, 'killed' after it; or a name of `errno`.
         notes: where calls are counted.
         for_ever: refuse every later one too, as a full disk does.
     """
@@ -123,10 +124,14 @@ class Injection:
             return io.TextIOWrapper(file, encoding) if encoding else file
 
         writer_module.open = rosbag2.open = opened  # type: ignore[attr-defined]
-        os.fsync = lambda descriptor: injection.around('fsync', lambda: fsync(descriptor))
-        Path.rename = lambda path, to: injection.around(  # type: ignore[method-assign]
-            'rename', lambda: rename(path, to)
-        )
+
+        def synced(descriptor: Any) -> None:
+            injection.around('fsync', lambda: fsync(descriptor))
+
+        def renamed(path: Path, to: Any) -> Any:
+            return injection.around('rename', lambda: rename(path, to))
+
+        os.fsync, Path.rename = synced, renamed  # type: ignore[assignment, method-assign]
 
 
 def run(folder: str, notes: str, call: str, at: int, what: str, for_ever: bool) -> None:

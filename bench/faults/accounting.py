@@ -1,9 +1,9 @@
 """Accounting: messages published, written and lost, over a recorder that is stopped now and then.
 
-Publishers in processes of their own send bursts, best effort and reliable, one topic has two
-publishers, another's is restarted, and the recorder is stopped by SIGSTOP, so that queues overflow.
-What each publisher counted is held against the episode's metadata and against the file. Each
-message carries its publisher's number inside, so that the loss is counted twice, by two ways.
+A process of its own publishes bursts, best effort and reliable; one topic has two publishers,
+another's is restarted, and the recorder is stopped by SIGSTOP, so that queues overflow. What each
+publisher counted is held against the episode's metadata and against the file. Each message carries
+its publisher's number inside, so that the loss is counted twice, by two ways.
 """
 
 from __future__ import annotations

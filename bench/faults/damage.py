@@ -1,8 +1,8 @@
 """Damaged and forged episodes, checkpoints and contracts: refused by name, or read as they were.
 
 Each is read in a process whose memory is limited to what it has plus the file plus 256 MB, and
-which is ended when one file takes 2 s of its time. Only the package's own errors may come out. Of a
-file with wrong checksums, what is accepted must read as the whole one did; one that was forged,
+which is ended when one file takes 2 s of its time. Only the package's own errors may come out. Of
+a file with wrong checksums, what is accepted must read as the whole one did; one that was forged,
 with checksums that fit, may say anything, but must do no harm.
 """
 

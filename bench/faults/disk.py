@@ -53,7 +53,7 @@ def _at_each_call(calls: EpisodeCalls, tier: str, rng: random.Random, outcome: O
 def _by_strace(calls: EpisodeCalls, tier: str, rng: random.Random, outcome: Outcome) -> None:
     by_strace = 0
     for call in CALLS:
-        count = calls.strace(call, 0, 'error=EIO').calls
+        count = calls.strace(call, '', 'error=EIO').calls
         moments = [(f'{at}', 'error=EIO') for at in range(1, count + 1)]
         moments += [(f'{at}+', 'error=ENOSPC') for at in range(1, count + 1)]
         if tier != 'full':

@@ -78,8 +78,14 @@ class EpisodeCalls:
                     problems.append('the refusal was not told within a second')
             return self._judged(data, kept, problems, told_s)
 
-    def strace(self, call: str, at: int, what: str) -> Injected:
-        """The same by the kernel, on every thread: `what` is 'signal=SIGKILL' or 'error=…'."""
+    def strace(self, call: str, at: str, what: str) -> Injected:
+        """The same by the kernel, on every thread.
+
+        Args:
+            call: as above.
+            at: '3' for the third, '3+' for that and all after it, '' for none.
+            what: 'signal=SIGKILL', or 'error=ENOSPC'.
+        """
         assert STRACE is not None
         with self._data() as (data, notes):
             log = data.parent / 'strace'

@@ -1,4 +1,4 @@
-"""SIGKILL of the recorder: at random moments, and at each write, fsync and rename of an episode."""
+"""SIGKILL of the recorder at random moments, and at each write, fsync and rename of an episode."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from imitation_ros.episodes.repair import repair_dataset
 from imitation_ros.errors import EpisodeError
 from imitation_ros.nodes.graph import Graph
 
+from bench.faults.closing import closed_after_sigterm
 from bench.faults.episode_calls import CALLS, EpisodeCalls, LOSS_AT_MOST_S, prepared, STRACE
 from bench.faults.outcome import Outcome
 from bench.faults.recorded import digests
@@ -38,6 +39,8 @@ def run(tier: str, seed: int) -> Outcome:
     with published() as (graph, publisher):
         for _ in range(rounds):
             _at_random(graph, publisher, rng, outcome)
+        if tier == 'full':
+            outcome.figures |= closed_after_sigterm(graph)
     return outcome
 
 
@@ -58,11 +61,11 @@ def _at_each_call(calls: EpisodeCalls, tier: str, rng: random.Random, outcome: O
 def _by_strace(calls: EpisodeCalls, tier: str, rng: random.Random, outcome: Outcome) -> None:
     by_strace = 0
     for call in CALLS:
-        moments = list(range(1, calls.strace(call, 0, 'signal=SIGKILL').calls + 1))
+        moments = list(range(1, calls.strace(call, '', 'signal=SIGKILL').calls + 1))
         if tier != 'full':
             moments = rng.sample(moments, min(1, len(moments)))
         for at in moments:
-            injected = calls.strace(call, at, 'signal=SIGKILL')
+            injected = calls.strace(call, str(at), 'signal=SIGKILL')
             _count(outcome, injected.problems, injected.lost_s, f'strace at {call} {at}')
             by_strace += 1
     outcome.figures['kills by strace'] = by_strace
