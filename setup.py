@@ -45,6 +45,7 @@ setup(
         files('config', '*.yaml'),
         files('config/contracts', '*.yaml'),
         files('config/controllers', '*.yaml'),
+        files('config/security', '*.xml'),
         files('launch', '*.launch.py'),
     ],
     python_requires='>=3.10',
