@@ -68,6 +68,7 @@ setup(
             'imageio-ffmpeg',
             'mypy',
             'pytest',
+            'pytest-cov',
             'pytest-timeout',
             'pytest-xdist',
             'rosbags',
