@@ -20,6 +20,7 @@ VERBS = {
     'evaluate': 'measure the success rate of a checkpoint, in process or over topics',
     'inspect': 'what is in an episode or a data set, and whether it is any good',
     'replay': 'execute the recorded actions of an episode once more in the simulator',
+    'security': 'the SROS 2 policy of a contract: what each node needs, and nothing more',
 }
 
 

@@ -74,6 +74,13 @@ class SupervisorParams(NodeParams):
     home_speed: float = param(
         0.2, 'Speed of ~/home, as a fraction of the velocity limits.', low=0.01, high=1.0
     )
+    tracking_delay_s: float = param(
+        0.1,
+        'How far the robot may lag behind its commands, s; further than max_handover_error from '
+        'all of them is a fault. 0: nobody looks.',
+        low=0.0,
+        high=5.0,
+    )
     controller_timeout_s: float = param(
         0.0, "The robot controller's own limit for silence, s; 0: it has none.", low=0.0
     )
@@ -151,6 +158,7 @@ class SupervisorNode(ManagedNode):
             self.params.stale_after_s,
             self.params.home_speed,
             self.params.participants,
+            self.params.tracking_delay_s,
         )
         self._mux.takeover = Takeover(
             self.params.takeover,
@@ -224,7 +232,8 @@ class SupervisorNode(ManagedNode):
                 except MessageError as error:
                     self._warn(f'{topic}: {error}')
                     continue
-                self._mux.measure(part, vector, stamp_ns(message), time.monotonic_ns())
+                now_ns, ros_ns = time.monotonic_ns(), self._ros_ns()
+                self._mux.measure(part, vector, stamp_ns(message), now_ns, ros_ns)
         if self.params.lockstep and self._mux.waiting_for is not None:
             self._answer(self._mux.waiting_for)
 

@@ -79,11 +79,11 @@ def load_checkpoint(folder: Path | str, contract: Contract | None = None) -> Pol
         architecture = Architecture(**{**document['architecture'], 'hidden': hidden})
         normalization = Normalization.from_document(document['normalization'], *specs)
         threshold = float(document['risk']['threshold']) if 'risk' in document else None
+        network = Network(*specs, architecture, normalization)
     except CheckpointError:
         raise
     except (ImitationError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder / DOCUMENT}: {type(error).__name__}: {error}') from None
-    network = Network(*specs, architecture, normalization)
     risk = Risk(network.features, threshold) if threshold is not None else None
     _FOLDER.read_weights(folder, document, _tensors(network, risk))
     digest = document['weights_sha256']
@@ -96,7 +96,10 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     Raises:
         CheckpointError: `policy.json` is missing or damaged.
     """
-    record: dict[str, Any] = _FOLDER.read_document(present(Path(folder).resolve()))['training']
+    path = present(Path(folder).resolve())
+    record = _FOLDER.read_document(path).get('training')
+    if not isinstance(record, dict):
+        raise CheckpointError(f'{path / DOCUMENT}: no training record')
     return record
 
 

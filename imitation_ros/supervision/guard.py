@@ -369,7 +369,8 @@ def _numbers(name: str, vector: Any, size: int) -> list[float]:
         raise Refused(f'{name}: found {array.dtype}; valid: numbers')
     if array.shape != (size,):
         raise Refused(f'{name}: shape {array.shape}; valid: ({size},)')
-    values: list[float] = array.astype(float, copy=False).tolist()
+    # A cast would warn of a signalling NaN.
+    values = [float(value) for value in array.tolist()]
     for value in values:
         if not math.isfinite(value):
             raise Refused(f'{name}: not finite: {values}')

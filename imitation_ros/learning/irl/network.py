@@ -14,6 +14,7 @@ import math
 
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.policies.network import MAX_WEIGHTS
 from imitation_ros.policies.normalization import Standard, STD_FLOOR
 from imitation_ros.types import Array
 import numpy as np
@@ -83,6 +84,8 @@ class RewardConfig:
                 )
         if not self.hidden or not all(1 <= units <= 65536 for units in self.hidden):
             raise ImitationError(f'hidden: {self.hidden}; valid: units of each layer, 1 to 65536')
+        if sum(inputs * outputs for inputs, outputs in pairwise(self.hidden)) > MAX_WEIGHTS:
+            raise ImitationError(f'hidden: {self.hidden}; valid: at most {MAX_WEIGHTS} weights')
         ranges = {
             'gamma': (0 <= self.gamma < 1, '0 to 1, less than 1'),
             'margin': (0 < self.margin < math.inf, 'above 0'),
