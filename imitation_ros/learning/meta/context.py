@@ -70,6 +70,11 @@ class Context(Learner):
         )
         return self.decoder, Condition(sure, condition.context)
 
+    @torch.no_grad()
+    def told(self, shots: Shots) -> Condition:
+        """As read, doubts included."""
+        return self.read(shots)
+
     def prior(self) -> Condition:
         """All slots alike, and a context of its own."""
         even = tuple(

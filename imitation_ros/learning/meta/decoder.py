@@ -1,8 +1,9 @@
 """A policy for all tasks of a family that still has to be told which.
 
-It is told by a condition: for each set of slots how much each slot is meant, and a short vector for
-all else. Given a condition, the things that are meant are a linear function of the state, so that
-the conditioned policy folds into an ordinary perceptron, which the policy node drives as any other.
+It is told by a condition: for each set of slots how much each slot is meant, and a short vector
+for all else. Given a condition, the things that are meant are a linear function of the state, so
+that the conditioned policy folds into an ordinary perceptron, which the policy node drives as any
+other.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from imitation_ros.policies.heads import make_head
 from imitation_ros.policies.network import Architecture, Network, perceptron
 from imitation_ros.policies.normalization import Normalization
 from imitation_ros.policies.policy import Policy
+from imitation_ros.types import Array
 import numpy as np
 import torch
 from torch import nn, Tensor
@@ -130,5 +132,5 @@ class Decoder(nn.Module):
         return Policy(self.contract, architecture, self.normalization, network)
 
 
-def _tensor(array: np.ndarray) -> Tensor:  # type: ignore[type-arg]
+def _tensor(array: Array) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))

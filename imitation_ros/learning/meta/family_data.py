@@ -10,7 +10,7 @@ from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.families import FamilyTask
 from imitation_ros.sim.family_expert import FamilyExpert
 from imitation_ros.sim.rollout import roll_out
-from imitation_ros.types import Action, Episode, Frame
+from imitation_ros.types import Action, Array, Episode, Frame
 import numpy as np
 
 PUSH = 0.12
@@ -48,9 +48,7 @@ def correct(env: ArmEnv, task: FamilyTask, scene: int) -> Episode:
 
     episode = roll_out(env, act, scene).to_episode()
     wanted = {part: np.array([label[part] for label in labels]) for part in labels[0]}
-    return Episode(
-        episode.tick_ns, episode.observations, wanted, episode.segment, episode.outcome
-    )
+    return Episode(episode.tick_ns, episode.observations, wanted, episode.segment, episode.outcome)
 
 
 def make_tasks(
@@ -77,7 +75,7 @@ def make_tasks(
     return made
 
 
-def _pushed(action: Action, contract: Contract, push: np.ndarray, slip: bool) -> Action:  # type: ignore[type-arg]
+def _pushed(action: Action, contract: Contract, push: Array, slip: bool) -> Action:
     pushed = {}
     for name, part in contract.actions.items():
         if part.discrete:

@@ -28,6 +28,10 @@ class Learner(nn.Module, ABC):
     def adapted(self, shots: Shots) -> tuple[Decoder, Condition]:
         """The policy of one task; this learner stays as it is."""
 
+    def told(self, shots: Shots) -> Condition:
+        """The condition of one task, with how sure the pointers are."""
+        return self.adapted(shots)[1]
+
     @abstractmethod
     def prior(self) -> Condition:
         """What it takes the task to be before it has seen a demonstration."""

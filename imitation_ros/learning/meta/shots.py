@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from imitation_ros.frames.contract import Contract
-from imitation_ros.learning.meta.slots import states, StateLayout
+from imitation_ros.learning.meta.slots import StateLayout, states
 from imitation_ros.policies.normalization import Normalization
 from imitation_ros.types import Array, Episode
 import numpy as np
@@ -60,14 +60,22 @@ class Tensors:
         state = np.concatenate([states(episode, self._contract) for episode in episodes])
         return Labels(_float(state), self._targets(episodes))
 
-    def shots(self, episodes: Sequence[Episode], rng: np.random.Generator | None = None) -> Shots:
+    def shots(
+        self,
+        episodes: Sequence[Episode],
+        rng: np.random.Generator | None = None,
+        frames: Sequence[Array] | None = None,
+    ) -> Shots:
         """Some frames of each episode of one task, the first and the last among them.
 
         Args:
             episodes: demonstrations.
             rng: shifts the frames between at random.
+            frames: of each episode those that may be looked at; all if None.
         """
-        picks = [_pick(len(episode), rng) for episode in episodes]
+        if frames is None:
+            frames = [np.arange(len(episode)) for episode in episodes]
+        picks = [each[_pick(len(each), rng)] for each in frames]
         state, motion, targets = [], [], []
         for episode, pick in zip(episodes, picks):
             whole = states(episode, self._contract)
@@ -117,10 +125,7 @@ def stacked_labels(labels: Sequence[Labels]) -> Labels:
     """Those of several tasks as one."""
     return Labels(
         torch.stack([each.state for each in labels]),
-        {
-            part: torch.stack([each.targets[part] for each in labels])
-            for part in labels[0].targets
-        },
+        {part: torch.stack([each.targets[part] for each in labels]) for part in labels[0].targets},
     )
 
 

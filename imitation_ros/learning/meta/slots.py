@@ -82,9 +82,7 @@ class StateLayout:
             for name in groups
         )
         robot = [at for name, _, at in sources if name not in groups]
-        return cls(
-            start, np.concatenate(robot), reference[0] if sets else np.array([], int), sets
-        )
+        return cls(start, np.concatenate(robot), reference[0] if sets else np.array([], int), sets)
 
 
 def states(episode: Episode, contract: Contract) -> Array:

@@ -69,10 +69,7 @@ class Sampler:
         self._config = config
         rng = np.random.default_rng(0)
         self._shots = [
-            [
-                [tensors.shots([each], rng) for _ in range(VIEWS)]
-                for each in task.demonstrations
-            ]
+            [[tensors.shots([each], rng) for _ in range(VIEWS)] for each in task.demonstrations]
             for task in tasks
         ]
         # Frames of one scene test what was learned from the others.
@@ -150,7 +147,9 @@ def train(
 def _joined(shots: Sequence[Shots]) -> Shots:
     """Demonstrations of one task."""
     return Shots(
-        *(torch.cat([getattr(each, name) for each in shots]) for name in Shots._fields[:3]),
+        torch.cat([each.state for each in shots]),
+        torch.cat([each.motion for each in shots]),
+        torch.cat([each.action for each in shots]),
         Labels(
             torch.cat([each.labels.state for each in shots]),
             {
