@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from imitation_ros.errors import one_of, TaskError
-from imitation_ros.sim.tasks import Box, Layout, ON_TABLE_M, Task
+from imitation_ros.sim.tasks import Box, Layout, make_task, ON_TABLE_M, Task
 from imitation_ros.sim.world import Item
 from imitation_ros.types import Array
 import numpy as np
@@ -237,3 +237,17 @@ def make_family(name: str) -> Family:
     if name not in FAMILIES:
         raise TaskError(f'no family {name!r}; {one_of(name, FAMILIES)}')
     return FAMILIES[name]
+
+
+def find_task(name: str) -> Task:
+    """The task of that name, as pinned, or, for FAMILY/SEED, the one of a family.
+
+    Raises:
+        TaskError: there is no such task, or no such family.
+    """
+    family, slash, seed = name.partition('/')
+    if not slash:
+        return make_task(name)
+    if not seed.isdecimal():
+        raise TaskError(f'task {name!r}: valid: FAMILY/SEED, for example pick_place/7')
+    return make_family(family).draw(int(seed))

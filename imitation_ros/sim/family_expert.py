@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.sim.commands import is_gripper
-from imitation_ros.sim.experts import Expert, EXPERTS, Fields, Scene
-from imitation_ros.sim.families import FamilyTask
+from imitation_ros.sim.experts import Expert, EXPERTS, Fields, make_expert, Scene
+from imitation_ros.sim.families import FamilyTask, find_task
 from imitation_ros.sim.model import ArmModel, PANDA
 from imitation_ros.types import Action, Frame
 import numpy as np
@@ -47,3 +47,15 @@ class FamilyExpert(Expert):
         motion = self._motion(Scene(self._tool(frame), self._cube(frame), goal, finger))
         motion = motion._replace(velocity=motion.velocity * self._pace)
         return {name: part(frame, motion) for name, part in self._parts.items()}
+
+
+def find_expert(name: str, contract: Contract, model: ArmModel = PANDA) -> Expert:
+    """The scripted expert of a task by its name, as `find_task` takes it.
+
+    Raises:
+        TaskError: an unknown task, or a contract that lacks a field or action that it needs.
+    """
+    task = find_task(name)
+    if isinstance(task, FamilyTask):
+        return FamilyExpert(task, contract, model)
+    return make_expert(name, contract, model)

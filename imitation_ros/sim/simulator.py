@@ -12,8 +12,9 @@ from imitation_ros.errors import TaskError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.sim.arm import Arm
 from imitation_ros.sim.commands import commands_for
+from imitation_ros.sim.families import find_task
 from imitation_ros.sim.model import ArmModel, PANDA
-from imitation_ros.sim.tasks import make_task, Task
+from imitation_ros.sim.tasks import Task
 from imitation_ros.sim.world import Camera, Item, World
 from imitation_ros.types import Action, Array
 import numpy as np
@@ -71,7 +72,7 @@ class Simulator:
         Raises:
             TaskError: no such task, an arm that cannot be loaded, or an action it cannot do.
         """
-        self.task = make_task(task) if isinstance(task, str) else task
+        self.task = find_task(task) if isinstance(task, str) else task
         self.model = model
         self.substeps = max(1, round(PHYSICS_HZ / contract.rate_hz))
         self.step_s = 1.0 / (contract.rate_hz * self.substeps)

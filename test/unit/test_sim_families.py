@@ -5,8 +5,8 @@ from __future__ import annotations
 from imitation_ros.errors import TaskError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.sim.env import ArmEnv
-from imitation_ros.sim.families import FAMILIES, make_family
-from imitation_ros.sim.family_expert import FamilyExpert
+from imitation_ros.sim.families import FAMILIES, find_task, make_family
+from imitation_ros.sim.family_expert import FamilyExpert, find_expert
 from imitation_ros.sim.rollout import roll_out
 from imitation_ros.sim.tasks import make_task
 import numpy as np
@@ -85,3 +85,18 @@ def test_only_tasks_among_the_same_things_can_be_asked_for(env):
 def test_an_unknown_family_is_refused():
     with pytest.raises(TaskError, match=r"no family 'pull'; .*valid: reach, push, pick_place"):
         make_family('pull')
+
+
+def test_a_task_of_a_family_has_a_name():
+    assert find_task('push/7') == make_family('push').draw(7)
+    assert find_task('push') == make_task('push')
+    for name, message in {
+        'push/x': 'FAMILY/SEED',
+        'pull/7': 'no family',
+        'pull': 'no task',
+    }.items():
+        with pytest.raises(TaskError, match=message):
+            find_task(name)
+    contract = load_contract('panda_family_push')
+    assert isinstance(find_expert('push/7', contract), FamilyExpert)
+    assert not isinstance(find_expert('reach', load_contract('panda_reach')), FamilyExpert)
