@@ -17,9 +17,7 @@ from imitation_ros.errors import ImitationError
 
 if TYPE_CHECKING:
     from imitation_ros.frames.contract import Contract
-    from imitation_ros.learning.meta.adaptation import Verdict
     from imitation_ros.learning.meta.training import Task
-    from imitation_ros.types import Episode
 
 UNSEEN = 10
 """Tasks that are not learned from; they tell how well one adapts to the family."""
@@ -111,45 +109,20 @@ def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[Task], Contrac
 
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:
-    from imitation_ros.learning.meta.adaptation import adapt, judge, save_adapted
     from imitation_ros.learning.meta.meta_policy import load_meta_policy
-    from imitation_ros.policies.checkpoint import check_destination
+    from imitation_ros.learning.meta.recorded import adapt_recorded
     from imitation_ros.policies.policy import use_one_thread
 
     use_one_thread()
-    check_destination(options.out)
     parent = load_meta_policy(options.parent)
-    shown = [demonstration(path, parent.contract) for path in options.episodes]
     start = time.perf_counter()
-    verdict = judge(parent, shown)
-    policy = adapt(parent, shown)
+    verdict = adapt_recorded(parent, options.episodes, options.out)
     seconds = time.perf_counter() - start
     for warning in verdict.warnings:
-        console.print(f'warning: {warning}', markup=False)
-    save_adapted(options.out, policy, parent, shown, verdict)
+        console.print(f'warning: {warning}', markup=False, soft_wrap=True)
     return {
-        'checkpoint': str(options.out), 'meant': meant(verdict),
+        'checkpoint': str(options.out), 'meant': verdict.meant,
         'loss_before': round(verdict.before, 4), 'loss_after': round(verdict.after, 4),
         'usual_loss': round(verdict.usual, 4), 'adaptation_s': round(seconds, 3),
         'warnings': list(verdict.warnings),
     }  # fmt: skip
-
-
-def demonstration(path: Path, contract: Contract) -> Episode:
-    """A recorded episode, of which the expert's part is learned from.
-
-    Raises:
-        EpisodeError: it cannot be read, or was recorded for another contract.
-    """
-    from imitation_ros.episodes.align import load_episode
-    from imitation_ros.episodes.reader import EpisodeReader
-    from imitation_ros.episodes.training_set import check_episode_contract
-
-    reader = EpisodeReader(path)
-    check_episode_contract(reader, contract)
-    return load_episode(reader, contract)
-
-
-def meant(verdict: Verdict) -> str:
-    """Which things were shown, for people."""
-    return ', '.join(f'{name} ({sure:.0%})' for name, sure in verdict.means.values())

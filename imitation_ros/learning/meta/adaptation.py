@@ -56,6 +56,11 @@ class Verdict:
     warnings: tuple[str, ...]
 
     @property
+    def meant(self) -> str:
+        """Which things were shown, for people."""
+        return ', '.join(f'{name} ({sure:.0%})' for name, sure in self.means.values())
+
+    @property
     def refusal(self) -> str:
         """Why the adapted policy must not drive; empty if it may."""
         if self.after < self.before:
