@@ -19,7 +19,7 @@ from imitation_ros.errors import GraphError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Status, STATUS_TYPE
 from imitation_ros.learning.meta.family_data import make_tasks
-from imitation_ros.learning.meta.meta_policy import MetaPolicy, Settings
+from imitation_ros.learning.meta.meta_policy import load_meta_policy, MetaPolicy, Settings
 from imitation_ros.learning.meta.meta_training import meta_train
 from imitation_ros.learning.meta.recorded import adapt_recorded
 from imitation_ros.learning.meta.training import MetaConfig
@@ -140,11 +140,8 @@ def _activate(folder: Path, task: str, contract: str, episode: Path, times: int)
 
 def start_from(folder: Path) -> Path:
     """A checkpoint of the meta policy before it has seen a demonstration."""
-    from imitation_ros.learning.meta.meta_policy import load_meta_policy
-
-    meta = load_meta_policy(folder / 'meta')
-    policy = meta.learner.decoder.policy(meta.learner.prior())
-    save_checkpoint(folder / 'prior', policy, {'method': 'meta, no demonstration'})
+    policy = load_meta_policy(folder / 'meta').prior()
+    save_checkpoint(folder / 'prior', policy, {'method': 'meta, before a demonstration'})
     return folder / 'prior'
 
 

@@ -61,12 +61,14 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     from imitation_ros.learning.meta.meta_policy import check_meta_destination, Settings
     from imitation_ros.learning.meta.meta_training import meta_train
     from imitation_ros.learning.meta.training import MetaConfig
+    from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
     from imitation_ros.policies.policy import use_one_thread
 
     if (options.data is None) == (options.family is None):
         raise ImitationError('valid: a folder with recorded tasks, or --family, and not both')
     use_one_thread()
     check_meta_destination(options.out)
+    check_destination(options.out.with_name(f'{options.out.name}_prior'))
     tasks, unseen, contract, source = _tasks(options)
     steps = options.steps or MetaConfig().steps
     with progress('steps', steps) as advance:
@@ -79,9 +81,11 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
         'tasks': len(tasks), 'steps': steps, 'train_loss': curve,
     }  # fmt: skip
     meta.save(options.out, record)
+    prior = options.out.with_name(f'{options.out.name}_prior')
+    save_checkpoint(prior, meta.prior(), {'method': 'meta, before a demonstration'})
     return {
-        'meta': str(options.out), 'tasks': len(tasks), 'loss': round(curve[-1], 4),
-        'usual_loss': round(meta.familiar.loss, 4),
+        'meta': str(options.out), 'prior': str(prior), 'tasks': len(tasks),
+        'loss': round(curve[-1], 4), 'usual_loss': round(meta.familiar.loss, 4),
     }  # fmt: skip
 
 

@@ -37,6 +37,7 @@ def test_from_recorded_tasks_to_a_checkpoint_of_an_unseen_one(tasks, tmp_path, c
     result = told(capsys.readouterr().out)
     assert result['loss_after'] < result['loss_before']
     assert load_checkpoint(out, contract())
+    assert load_checkpoint(tmp_path / 'meta_prior', contract())
     assert read_record(out)['demonstrations'] == ['episode_000001']
 
 

@@ -24,6 +24,7 @@ from imitation_ros.learning.meta.shots import Tensors
 from imitation_ros.learning.meta.slots import StateLayout
 from imitation_ros.policies.model_folder import check_contract, ModelFolder, present
 from imitation_ros.policies.normalization import Normalization
+from imitation_ros.policies.policy import Policy
 from imitation_ros.types import Array
 import numpy as np
 
@@ -109,6 +110,10 @@ class MetaPolicy:
         self.tensors = Tensors(contract, layout, normalization)
         decoder = Decoder(contract, layout, normalization, settings.hidden, settings.context)
         self.learner = _learner(decoder, settings)
+
+    def prior(self) -> Policy:
+        """What it does before it has seen a demonstration."""
+        return self.learner.decoder.policy(self.learner.prior())
 
     def save(self, folder: Path | str, record: Mapping[str, Any]) -> str:
         """Writes it into `folder`, in the place of the meta policy that may be there.
