@@ -277,7 +277,7 @@ def test_an_adapted_checkpoint_says_where_it_comes_from(parent, tmp_path):
 
 
 def test_what_made_things_worse_is_refused(tmp_path):
-    parent, shown = meta(method='finetune', inner_rate=0.3), [episode()]
+    parent, shown = meta(method='finetune', inner_rate=10.0), [episode()]
     assert 'adaptation made things worse' in judge(parent, shown).refusal  # it learns too fast
     worse = Verdict(1.0, 1.5, 1.0, {}, ())
     with pytest.raises(ImitationError, match=r'refused: .* worse: .* loss of 1\.500, .*1\.000'):
