@@ -62,14 +62,14 @@ class Setting:
     """
 
     family: str
-    tasks: int = 300
-    demonstrations: int = 4
+    tasks: int = 120
+    demonstrations: int = 3
     corrections: int = 2
     unseen: int = 10
     training: dict[str, MetaConfig] = field(
         default_factory=lambda: {
             'context': MetaConfig(),
-            'gradient': MetaConfig(steps=1500, tasks=8),
+            'gradient': MetaConfig(steps=1000, tasks=8),
             'finetune': MetaConfig(),
         }
     )
@@ -81,7 +81,7 @@ class Setting:
         }
     )
     shots: tuple[int, ...] = (1, 2, 5)
-    tested: int = 20
+    tested: int = 10
     scenes: int = 5
     seeds: int = 5
 

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     train.add_argument('--family', choices=TASKS, help='of the simulation, without DATA')
     train.add_argument('--method', choices=('context', 'gradient', 'finetune'), default='context')
-    train.add_argument('--tasks', type=int, default=300, help='to learn from (simulation)')
+    train.add_argument('--tasks', type=int, default=150, help='to learn from (simulation)')
     train.add_argument('--steps', type=int, default=None, help='of the optimizer')
     train.add_argument('--seed', type=int, default=0)
     train.add_argument('--out', type=Path, default=Path('checkpoints/meta'))

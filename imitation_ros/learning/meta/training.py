@@ -39,7 +39,7 @@ class MetaConfig:
         weight_decay: of AdamW.
     """
 
-    steps: int = 3000
+    steps: int = 2500
     tasks: int = 24
     queries: int = 48
     shots: int = 5
