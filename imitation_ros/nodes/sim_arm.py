@@ -34,7 +34,6 @@ from imitation_ros.nodes._runtime import run_node
 from imitation_ros.sim.lockstep import Lockstep
 from imitation_ros.sim.model import PANDA
 from imitation_ros.sim.simulator import CAMERA_TOPIC, Channel, PHYSICS_HZ, Simulator
-from imitation_ros.sim.tasks import TASKS
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
@@ -52,7 +51,7 @@ START_NS = 1_000_000_000
 class SimArmParams(NodeParams):
     """Parameters of `sim_arm`."""
 
-    task: str = param('pick_place', 'What is asked of the arm.', one_of=tuple(TASKS))
+    task: str = param('pick_place', 'What is asked of the arm; FAMILY/SEED: docs/meta.md.')
     contract: str = param('panda_twist', 'Names the action topics and their form.')
     lockstep: bool = param(False, 'Wait for the answers to each tick instead of real time.')
     participants: tuple[str, ...] = param(

@@ -17,8 +17,7 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._params import load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ActionListener, ActionStream, FrameStream
-from imitation_ros.sim.experts import make_expert
-from imitation_ros.sim.tasks import TASKS
+from imitation_ros.sim.family_expert import find_expert
 from imitation_ros.teleop.simulated_human import SimulatedHuman
 from imitation_ros.teleop.skill import Skilled
 from imitation_ros.types import Action, Frame, Gap
@@ -29,7 +28,7 @@ class TeleopExpertParams(NodeParams):
     """Parameters of `teleop_expert`."""
 
     contract: str = param('', "The robot's contract: a path, or the name of an own contract.")
-    task: str = param('pick_place', 'What to demonstrate.', one_of=tuple(TASKS))
+    task: str = param('pick_place', 'What to demonstrate; FAMILY/SEED: docs/meta.md.')
     lockstep: bool = param(False, 'Answer each stamped observation instead of running a timer.')
     skill: float = param(1.0, '1 is the expert; less is slower and shaky.', low=0.0, high=1.0)
     seed: int = param(0, 'Of the shaking.', low=0)
@@ -61,7 +60,7 @@ class TeleopExpertNode(ManagedNode):
         """Makes the expert for the contract; it refuses one that lacks what it needs to see."""
         params = self.params
         contract = load_contract(params.contract)
-        expert = make_expert(params.task, contract)
+        expert = find_expert(params.task, contract)
         self._expert = Skilled(expert, contract, params.skill, params.seed)
         self._actions = ActionStream(self, contract, 'teleop')
         self._frames = FrameStream(self, contract, params.lockstep, self._on_tick, self._on_repeat)
