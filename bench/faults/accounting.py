@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import json
-import multiprocessing
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from imitation_ros.episodes.reader import EpisodeReader
 
+from bench.faults.child import forks
 from bench.faults.outcome import Outcome
 from bench.faults.recorder_process import published, Recorder, recorder
 
@@ -55,7 +55,7 @@ def run(tier: str, seed: int) -> Outcome:
         data = Path(folder, 'data')
         contract = _contract(data.parent)
         with recorder(graph, data, contract=contract) as one:
-            context = multiprocessing.get_context('forkserver')
+            context = forks()
             ours, theirs = context.Pipe()
             process = context.Process(target=_publish, args=(theirs, graph.domain_id))
             process.start()
