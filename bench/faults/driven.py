@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 import subprocess
 import sys
 import threading
@@ -62,6 +63,12 @@ class Watcher:
         """When the first decision after a moment came that says one of the modes; inf: none."""
         found = (at for at, said in list(self.decisions) if said.values['mode'] in modes)
         return min((at for at in found if at > after_s), default=float('inf'))
+
+    def last_moving(self) -> float:
+        """When the last command came that was not where the one before it was; 0: never."""
+        sent = list(self.commands)
+        pairs = reversed(list(pairwise(sent)))
+        return next((b.at_s for a, b in pairs if (a.vector != b.vector).any()), 0.0)
 
     def forget(self) -> None:
         """Drops what was heard."""
