@@ -165,3 +165,13 @@ def run(
 def first_at(curve: Sequence[dict[str, Any]], level: float) -> int | None:
     """Steps at the first point that reaches a level; None if none does."""
     return next((point['steps'] for point in curve if point['score'] >= level), None)
+
+
+def held_from(curve: Sequence[dict[str, Any]], level: float) -> int | None:
+    """Steps at the first point from which on all reach a level; None if the last does not."""
+    reached = None
+    for point in reversed(curve):
+        if point['score'] < level:
+            break
+        reached = point['steps']
+    return reached

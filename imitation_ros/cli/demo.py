@@ -2,7 +2,8 @@
 
 A scripted expert teleoperates the arm over topics while the recorder records; a policy is cloned
 from the recording; its node drives the arm over the same topics; what it reaches is measured; and
-DAgger corrects a policy that was cloned from fewer demonstrations.
+DAgger corrects a policy that was cloned from fewer demonstrations. At last a reward is inferred
+from recorded demonstrations, and another policy learns from that reward alone.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ from imitation_ros.errors import ImitationError
 MARK = '.imitation_ros_demo'
 """A file in a demo's folder: only a folder that holds it is cleared for the next demo."""
 SEEDS_A_RUN = 1000
+IRL_TASK = 'reach'
+"""Learned from random weights, within the time of a demo."""
+IRL_DEMONSTRATIONS = 20
 CURVE_SCENES = 30
 DAGGER_EPISODES = 6
 FILM_EPISODES = 3
-FILM_SIZE = (320, 240)
 
 
 @dataclass
@@ -47,6 +50,7 @@ class Demo:
         episodes: demonstrations.
         rollouts: over topics, of each policy.
         rounds: of DAgger.
+        irl_steps: of the environment, for the actor that learns from the inferred reward.
         out: folder of everything.
         cloned: labels → success in process of a policy cloned from them.
         expert: success of the expert in the same scenes.
@@ -60,6 +64,7 @@ class Demo:
     episodes: int
     rollouts: int
     rounds: int
+    irl_steps: int
     out: Path
     cloned: dict[int, Any] = field(default_factory=dict)
     expert: Any = None
@@ -91,13 +96,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--episodes', type=int, default=50, help='demonstrations to record')
     parser.add_argument('--rollouts', type=int, default=25, help='roll-outs over topics')
     parser.add_argument('--rounds', type=int, default=4, help='of DAgger')
+    parser.add_argument(
+        '--irl-steps', type=int, default=2500, help='of the actor that learns from a reward'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs all stages and writes the report."""
-    if options.episodes < 2 or min(options.rollouts, options.rounds) < 1 or options.seed < 0:
+    if (
+        options.episodes < 2
+        or min(options.rollouts, options.rounds, options.irl_steps) < 1
+        or options.seed < 0
+    ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --rollouts and --rounds of 1, --seed of 0'
+            'valid: --episodes of at least 2, --rollouts, --rounds and --irl-steps of 1, '
+            '--seed of 0'
         )
     started = time.monotonic()
     demo = Demo(
@@ -107,11 +120,13 @@ def run(options: argparse.Namespace) -> int:
         options.episodes,
         options.rollouts,
         options.rounds,
+        options.irl_steps,
         _cleared(options.out),
     )
     demonstrate(demo)
     clone(demo)
     correct(demo)
+    infer(demo)
     write_results(demo, time.monotonic() - started)
     return 0
 
@@ -122,7 +137,7 @@ def demonstrate(demo: Demo) -> None:
     from imitation_ros.learning.evaluation import Evaluation
     from imitation_ros.report.page import Section, Table
 
-    with progress('1/5 record over topics', demo.episodes) as advance:
+    with progress('1/7 record over topics', demo.episodes) as advance:
         results = record_expert(
             demo.task, demo.contract, demo.out / 'demonstrations', demo.episodes,
             demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record',
@@ -162,7 +177,7 @@ def clone(demo: Demo) -> None:
     seeds = demo.curve_seeds
     for amount in amounts:
         folder = demo.out / f'checkpoints/bc_{amount}'
-        with progress(f'2/5 clone {amount} demonstrations', config.epochs) as advance:
+        with progress(f'2/7 clone {amount} demonstrations', config.epochs) as advance:
             policies[amount], record = train_bc(
                 demonstrations.subset(range(amount)), config, demo.seed, folder,
                 lambda epoch, train, held_out: advance(loss_note(train, held_out)),
@@ -174,7 +189,7 @@ def clone(demo: Demo) -> None:
             )  # fmt: skip
     with console.status('the expert on the same scenes'):
         expert = evaluate(demo.task, demo.contract, EXPERT, seeds)
-    with progress('3/5 drive over topics', demo.rollouts) as advance:
+    with progress('3/7 drive over topics', demo.rollouts) as advance:
         cloned = evaluate_over_topics(
             demo.task, demo.contract, folder, demo.test_seeds, advance, demo.out / 'logs/deploy'
         )
@@ -242,7 +257,7 @@ def correct(demo: Demo) -> None:
         rounds=demo.rounds, held_out_every=0,
     )  # fmt: skip
     run, curve = demo.out / 'dagger', {}
-    with progress('4/5 DAgger over topics', episodes_of(config)) as advance:
+    with progress('4/7 DAgger over topics', episodes_of(config)) as advance:
         collector = TopicsCollector(demo.task, demo.contract, demo.out / 'logs/dagger', advance)
         result = run_rounds(
             demo.task, demo.contract, collector, config, run, demo.seed, advance=advance
@@ -253,7 +268,7 @@ def correct(demo: Demo) -> None:
             success = evaluate(demo.task, demo.contract, checkpoint, demo.curve_seeds)
             curve[each.label_total] = success
             advance(f'{each.label_total} labels: {success.success:.0%}')
-    with progress('5/5 drive over topics', demo.rollouts) as advance:
+    with progress('5/7 drive over topics', demo.rollouts) as advance:
         corrected = evaluate_over_topics(
             demo.task, demo.contract, result.checkpoint, demo.test_seeds, advance,
             demo.out / 'logs/deploy_dagger',
@@ -285,17 +300,63 @@ def correct(demo: Demo) -> None:
     )
 
 
+def infer(demo: Demo) -> None:
+    """A reward is inferred from recorded demonstrations, and an actor improved on it, by turns."""
+    from imitation_ros.cli.irl import adversarial, learn, recorded
+    from imitation_ros.frames.contract import load_contract
+    from imitation_ros.learning.irl.network import RewardConfig
+    from imitation_ros.learning.irl.sim_tasks import SimTask
+    from imitation_ros.report.page import Picture, Section
+
+    contract, folder = load_contract('panda_reach'), demo.out / 'irl'
+    with progress(f'6/7 record {IRL_TASK} over topics', IRL_DEMONSTRATIONS) as advance:
+        record_expert(
+            IRL_TASK, 'panda_reach', folder / 'demonstrations', IRL_DEMONSTRATIONS,
+            demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record_irl',
+        )  # fmt: skip
+    demonstrations = recorded(folder / 'demonstrations', contract, IRL_DEMONSTRATIONS)
+    task = SimTask(IRL_TASK, contract, fixed_horizon=False)
+    with progress('7/7 infer a reward', demo.irl_steps) as advance:
+        result = learn(
+            task, demonstrations, RewardConfig(), adversarial(demo.irl_steps), demo.seed, folder,
+            advance,
+        )  # fmt: skip
+    told = ('separation', 'success', 'environment_steps')
+    demo.summary['irl'] = {name: result[name] for name in told}
+    demo.sections.append(
+        Section(
+            'What is worth imitating',
+            f'Inverse reinforcement learning, on the task {IRL_TASK}: a reward network learned to '
+            f'score {IRL_DEMONSTRATIONS} recorded demonstrations above an actor, and the actor, '
+            'from random weights, learned from that reward alone; the two took turns. After '
+            f'{result["environment_steps"]} steps of the environment it succeeded in '
+            f'{result["success"]:.0%} of new scenes. The reward remains: it says, tick by tick, '
+            'how well a robot is doing.',
+            figures=[
+                Picture(folder / 'reward_film.gif', 'A demonstration and an early policy, with '
+                        'the learned reward: 0 is random behaviour, 1 the expert.'),
+                Picture(folder / 'alternation.png', 'Separation of expert and actor by the '
+                        'reward, and success, while the two take turns.'),
+                Picture(folder / 'reward_along.png', 'The learned reward along two episodes.'),
+            ],
+        )
+    )  # fmt: skip
+
+
 def write_results(demo: Demo, seconds: float) -> None:
     """`summary.json`, `report.html` and a table."""
     from imitation_ros.report.page import write_page
 
     (demo.out / 'summary.json').write_text(json.dumps(demo.summary, indent=1) + '\n')
-    expert, cloned, corrected = (demo.summary[key] for key in ('expert', 'bc', 'dagger'))
+    expert, cloned, corrected, irl = (
+        demo.summary[key] for key in ('expert', 'bc', 'dagger', 'irl')
+    )
     lead = (
         f'Task {demo.task}: the expert succeeds in {expert["success"]:.0%} of its tries, the '
         f'policy cloned from {demo.episodes} demonstrations ({cloned["labels"]} labels) in '
         f'{cloned["success"]:.0%}, DAgger with {corrected["labels"]} labels in '
-        f'{corrected["success"]:.0%}. '
+        f'{corrected["success"]:.0%}. Task {IRL_TASK}: an actor that learned from an inferred '
+        f'reward succeeds in {irl["success"]:.0%}. '
         f'It took {seconds:.0f} s.'
     )
     write_page(demo.out / 'report.html', 'An arm learns from demonstrations', lead, demo.sections)
@@ -305,6 +366,11 @@ def write_results(demo: Demo, seconds: float) -> None:
         ('DAgger', f'{corrected["success"]:.1%}', demo.rollouts, corrected['labels']),
     ]
     print_table(f'{demo.task}, over topics', ('who', 'success', 'episodes', 'labels'), rows)
+    inferred = [(f'{irl["success"]:.1%}', irl['environment_steps'], f'{irl["separation"]:.2f}')]
+    print_table(
+        f'{IRL_TASK}, from an inferred reward',
+        ('success', 'environment steps', 'separation of expert and actor'), inferred,
+    )  # fmt: skip
     print(f'{demo.out / "report.html"} shows what happened, in {seconds:.0f} s')
 
 
@@ -315,7 +381,7 @@ def _measure_shift(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.sim.experts import make_expert
     from imitation_ros.sim.rollout import roll_out
 
-    with console.status('3/5 measuring the covariate shift'):
+    with console.status('3/7 measuring the covariate shift'):
         env, expert = ArmEnv(demo.task, contract), make_expert(demo.task, contract)
         first = demo.test_seeds.stop + 100
         own, _ = on_own_states(policy, expert, env, range(first, first + 20))
@@ -327,28 +393,17 @@ def _measure_shift(demo: Demo, policy: Any, contract: Any) -> Path:
 
 
 def _film(demo: Demo, policy: Any, contract: Any) -> Path:
-    """The policy in its first test scenes, as a GIF."""
-    from imitation_ros.report.film import add_caption, write_film
+    """The policy in its first test scenes."""
+    from imitation_ros.cli._films import film_policy
     from imitation_ros.sim.env import ArmEnv
 
-    pictures = []
-    with progress('3/5 film', FILM_EPISODES) as advance:
+    with progress('3/7 film', FILM_EPISODES) as advance:
         env = ArmEnv(demo.task, contract)
-        for seed in demo.test_seeds[:FILM_EPISODES]:
-            env.reset(seed=seed)
-            policy.reset()
-            scene: list[Any] = []
-            ended = False
-            while not ended:
-                if len(scene) * 2 <= env.simulator.ticks:  # every other tick: 10 Hz
-                    scene.append(env.simulator.render(*FILM_SIZE))
-                _, _, terminated, truncated, info = env.step(policy.act(env.frame()))
-                ended = terminated or truncated
-            text = f'scene {seed}: {"success" if info["success"] else "failure"}'
-            pictures += [add_caption(picture, text) for picture in scene]
-            advance(text)
+        film = film_policy(
+            demo.out / 'film', env, policy, demo.test_seeds[:FILM_EPISODES], advance
+        )
         env.close()
-    return write_film(demo.out / 'film', pictures, contract.rate_hz / 2)[0]
+    return film
 
 
 def _cleared(out: Path) -> Path:

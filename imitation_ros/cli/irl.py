@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imitation_ros.learning.irl.sim_tasks import SimTask
     from imitation_ros.learning.irl.transitions import Transitions
     from imitation_ros.policies.policy import Policy
+    from imitation_ros.sim.rollout import Act
 
 DEMONSTRATION_SEED = 0
 ACTOR_SEED = 100_000
@@ -185,7 +186,8 @@ def learn(
 def draw(
     out: Path, task: SimTask, reward: Reward, curve: list[dict[str, float]], early: Policy
 ) -> list[Path]:
-    """The pictures: the curves, the reward along episodes, and over the workspace."""
+    """The pictures: the curves, the reward along episodes, over the workspace, and as a film."""
+    from imitation_ros.cli._films import film_rewards
     from imitation_ros.learning.irl.workspace import reward_map
     from imitation_ros.report.reward_plots import (
         plot_alternation,
@@ -211,4 +213,7 @@ def draw(
     seen = reward_map(reward, episodes['demonstration'], MAP_POINTS)
     if seen:
         paths.append(plot_reward_map(out / 'reward_map.png', *seen))
+    early.reset()
+    behaviours: dict[str, Act] = {'demonstration': task.expert, 'early policy': early.act}
+    paths.append(film_rewards(out / 'reward_film', task.env, reward, behaviours, TRIAL_SEED))
     return paths

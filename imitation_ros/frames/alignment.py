@@ -128,7 +128,7 @@ class Aligner:
                 except MessageError as error:
                     return Gap(tick_ns, f'{source.topic}: {error}')
             array = parts[0] if len(parts) == 1 else np.concatenate(parts)
-            if array.dtype == np.float64 and not all(map(isfinite, array.tolist())):
+            if array.ndim == 1 and not all(map(isfinite, array.tolist())):
                 return Gap(tick_ns, _not_finite([source for source, _ in sources], array))
             observation[name] = array
         return Frame(tick_ns, observation)

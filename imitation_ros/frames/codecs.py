@@ -8,6 +8,7 @@ for slashes, value = a `Codec` object.
 
 from __future__ import annotations
 
+from array import array as NumberArray
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -32,8 +33,9 @@ def stamp_ns(message: Any) -> int | None:
     header = getattr(message, 'header', None)
     if header is None:
         return None
+    stamp = header.stamp
     # A bag's decoder reads the seconds unsigned, so a negative stamp must not differ live.
-    return ((header.stamp.sec & 0xFFFFFFFF) * 1_000_000_000 + header.stamp.nanosec) or None
+    return ((stamp.sec & 0xFFFFFFFF) * 1_000_000_000 + stamp.nanosec) or None
 
 
 def set_stamp(message: Any, stamp: int) -> None:
@@ -173,23 +175,24 @@ class JointStateCodec(Codec):
         wanted = [field.split('.', 1) for field in fields]
 
         @lru_cache(maxsize=16)
-        def places(names: tuple[str, ...]) -> list[tuple[str, int]]:
+        def places(names: tuple[str, ...]) -> list[int]:
             for _, joint in wanted:
                 if joint not in names:
                     raise MessageError(
                         f'no joint {joint!r} in the message; {one_of(joint, names)}'
                     )
-            return [(array, names.index(joint)) for array, joint in wanted]
+            return [used.index(array) * len(names) + names.index(joint) for array, joint in wanted]
 
         used = tuple(dict.fromkeys(array for array, _ in wanted))
 
         def decode(message: Any) -> Array:
-            names = tuple(message.name)
-            arrays = {array: getattr(message, array) for array in used}
-            for array, numbers in arrays.items():
+            names, every = tuple(message.name), []
+            for array in used:
+                numbers = getattr(message, array)
                 if len(numbers) != len(names):
                     raise MessageError(f'{len(names)} joint names, but {array}: {len(numbers)}')
-            return np.array([arrays[array][index] for array, index in places(names)], float)
+                every.extend(numbers)
+            return np.array([every[place] for place in places(names)], float)
 
         return decode
 
@@ -211,8 +214,10 @@ class ArrayCodec(Codec):
     def __init__(self, type: str, *arrays: str, encodes: bool = True, stamped: bool = False):
         super().__init__(type, encodes, stamped)
         object.__setattr__(self, 'arrays', arrays)
+        object.__setattr__(self, 'zero', NumberArray('f' if 'Float32' in type else 'd', [0.0]))
 
     arrays: tuple[str, ...]
+    zero: NumberArray[float]
     INDEX = re.compile('0|[1-9][0-9]{0,4}')
 
     @property
@@ -245,10 +250,10 @@ class ArrayCodec(Codec):
     def encode(self, new: MessageFactory, fields: tuple[str, ...], values: Sequence[float]) -> Any:
         """An array just long enough; elements that no field names are 0."""
         message, places = new(self.type), _indices(fields)
-        data = [0.0] * (1 + max(places))
+        data = self.zero * (1 + max(places))
         for place, value in zip(places, values):
-            data[place] = float(value)
-        message.data = data
+            data[place] = value
+        message.data = data  # a list would be looked through number by number
         return message
 
 

@@ -38,6 +38,8 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
         2,
         '--rounds',
         1,
+        '--irl-steps',
+        150,
         '--out',
         out,
     )
@@ -51,8 +53,11 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
     report = (out / 'report.html').read_text()
     assert summary['dagger'].keys() == {'success', 'labels', 'rounds'}
     assert summary['dagger']['rounds'] == 1
-    assert report.count('data:image/png;base64,') == 4
-    assert 'data:image/gif;base64,' in report
+    assert summary['irl'].keys() == {'separation', 'success', 'environment_steps'}
+    assert 0 <= summary['irl']['success'] <= 1
+    assert summary['irl']['environment_steps'] == 150
+    assert report.count('data:image/png;base64,') == 6
+    assert report.count('data:image/gif;base64,') == 2
     assert len(list((out / 'demonstrations').glob('episode_*/*.mcap'))) == 6
 
 

@@ -11,7 +11,7 @@ from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardConfig, RewardNetwork, Scales, tensors
 from imitation_ros.learning.irl.reward import Calibration, load_reward, Reward
 from imitation_ros.learning.irl.separation import auc, auc_interval, episode_means
-from imitation_ros.learning.irl.transitions import transitions
+from imitation_ros.learning.irl.transitions import Transitions, transitions
 from imitation_ros.types import Episode
 import numpy as np
 import pytest
@@ -120,11 +120,25 @@ def test_shaping_along_a_path_cancels_but_for_its_ends():
     potential = reward.network.h
     ends = []
     for state in (steps.observation[:1], steps.next_observation[-1:]):
-        standard = (state[:, :-1] - reward.network.state_mean.numpy()) / (
-            reward.network.state_std.numpy()
-        )
-        ends.append(potential(torch.from_numpy(np.append(standard, [[0]], 1)).float()).item())
+        at = torch.from_numpy(state).float()
+        shown = reward.network.standardized((at, torch.zeros(1, 3), at))
+        ends.append(potential(shown[:, : state.shape[1]]).item())
     np.testing.assert_allclose(float(whole.sum()), ends[1] - ends[0], atol=1e-4)
+
+
+def test_states_are_seen_without_correlation_and_no_direction_is_blown_up():
+    """A hand near its goal: what tells them apart is small beside where the two are."""
+    rng = np.random.default_rng(0)
+    place = rng.normal(size=(500, 3))
+    states = np.hstack([place, place + 0.1 * rng.normal(size=(500, 3)), np.zeros((500, 1))])
+    steps = Transitions(states, np.zeros((500, 3)), states, np.zeros(500, int))
+    network = RewardNetwork(RewardConfig(), Scales.fit(steps))
+    seen = network.standardized(tensors(steps))[:, :6].numpy()
+    np.testing.assert_allclose(np.cov(seen.T), np.eye(6), atol=0.6)
+    apart = (seen[:, :3] - seen[:, 3:]).std(0)
+    assert (apart > 0.5).all()
+    exact = Scales.fit(replace(steps, observation=states[:, [0, 1, 2, 0, 1, 2, 6]]))
+    assert np.linalg.eigvalsh(exact.whitening).max() <= 10.0 + 1e-9
 
 
 def test_saving_and_loading_is_exact(tmp_path):

@@ -33,7 +33,7 @@ def clumsy(seed=1, episodes=10):
 def test_the_expert_scores_above_the_actor(objective, regularization):
     trainer = make_trainer(objective=objective, regularization=regularization)
     trainer.add(clumsy())
-    health = trainer.train(300)
+    health = trainer.train(1000)
     assert health.separation > 0.1
     reward = trainer.reward()
     unseen = make_steps(3, episodes=30), clumsy(seed=2, episodes=30)

@@ -1,6 +1,6 @@
 """The actor: stable-baselines3's SAC, TD3 or PPO, with layers that the policy node can run.
 
-Observations are standardized by the demonstrations. Units of the actor are tanh, so that it can
+Observations are whitened by the demonstrations. Units of the actor are tanh, so that it can
 be exported exactly (see `export`); those of the critic are rectifiers, as usual.
 """
 
@@ -24,6 +24,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
+import torch
 from torch import nn, Tensor
 
 ALGORITHMS = ('sac', 'td3', 'ppo')
@@ -78,20 +79,20 @@ class ActorConfig:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
 
 
-class Standardized(BaseFeaturesExtractor):
-    """Observations in the standard deviations of the demonstrations, as the reward sees them."""
+class Whitened(BaseFeaturesExtractor):
+    """Observations whitened by the demonstrations, as the reward sees them."""
 
     mean: Tensor
-    std: Tensor
+    whitening: Tensor
 
-    def __init__(self, observation_space: spaces.Box, mean: Tensor, std: Tensor) -> None:
+    def __init__(self, observation_space: spaces.Box, mean: Tensor, whitening: Tensor) -> None:
         super().__init__(observation_space, observation_space.shape[0])
         self.register_buffer('mean', nn.functional.pad(mean, (0, 1)))
-        self.register_buffer('std', nn.functional.pad(std, (0, 1), value=1.0))
+        self.register_buffer('whitening', torch.block_diag(whitening, torch.ones(1, 1)))
 
     def forward(self, observation: Tensor) -> Tensor:
         """(B, o) → (B, o); the absorbing indicator as it is."""
-        return (observation - self.mean) / self.std
+        return (observation - self.mean) @ self.whitening
 
 
 class _Rectified:
@@ -125,7 +126,7 @@ def make_actor(
     Args:
         config: the settings.
         env: the simulators; their reward is that of each batch too.
-        scales: how observations are standardized.
+        scales: how observations are whitened.
         demonstrations: half of each batch off-policy; None for none.
         seed: of weights and exploration.
         pace: share of the learning rate at present.
@@ -140,8 +141,11 @@ def make_actor(
         'net_arch': list(config.hidden),
         'activation_fn': nn.Tanh,
         'optimizer_kwargs': {'fused': True},
-        'features_extractor_class': Standardized,
-        'features_extractor_kwargs': {'mean': scales.state_mean, 'std': scales.state_std},
+        'features_extractor_class': Whitened,
+        'features_extractor_kwargs': {
+            'mean': scales.state_mean,
+            'whitening': scales.whitening / scales.state_std[:, None],
+        },
     }
     shared: dict[str, Any] = {
         'learning_rate': lambda _: config.learning_rate * pace(),

@@ -32,13 +32,14 @@ def export(actor: AnyActor, layout: Layout, scales: RewardNetwork) -> Policy:
     Args:
         actor: that `make_actor` made.
         layout: of its observations and actions.
-        scales: by which it standardizes observations.
+        scales: by which it whitens observations.
     """
     contract = layout.contract
     linear = isinstance(actor, ActorCriticPolicy)
     layers = _layers(actor)
     weight, bias = layers[0]
-    layers[0] = weight[:, :-1], bias  # without the absorbing indicator, which is 0 on a robot
+    # Without the absorbing indicator, which is 0 on a robot.
+    layers[0] = weight[:, :-1] @ scales.whitening, bias
     if not linear:
         layers.append(_last(layout))
     hidden = tuple(len(bias) for _, bias in layers[:-1])

@@ -26,6 +26,8 @@ OBJECTIVES = ('gail', 'airl', 'margin')
 REGULARIZATIONS = ('gradient_penalty', 'spectral')
 CHANGE_STD_FLOOR = 1e-4
 """Of what one tick changes, in the observation's unit."""
+VARIANCE_FLOOR = 1e-2
+"""Of a direction in standardized states: none is stretched more than tenfold."""
 ACTION_STD_FLOOR = 0.1
 """Of half an action's range: an expert that never uses it must not make it a giveaway."""
 CLIP = 10.0
@@ -109,13 +111,18 @@ class RewardConfig:
 class Scales:
     """How a step's numbers are standardized, from the demonstrations.
 
+    States are whitened too: a hand that is 2 cm from its goal is as far away as the whole table
+    where each coordinate is scaled on its own, and the demonstrations say which is meant.
+
     Attributes:
         state: of the observation without its absorbing indicator, (o - 1,).
+        whitening: (o - 1, o - 1), symmetric: standardized states → states without correlation.
         change: of what a step changes in it, (o - 1,).
         action: (a,); zero mean and unit deviation where nobody saw actions.
     """
 
     state: Standard
+    whitening: Array
     change: Standard
     action: Standard
 
@@ -126,8 +133,11 @@ class Scales:
         stays = alive & (expert.next_observation[:, -1] == 0)
         change = (expert.next_observation - expert.observation)[stays, :-1]
         action = np.nan_to_num(expert.action[alive])
+        states = expert.observation[alive, :-1]
+        state = _standard(states, STD_FLOOR)
         return cls(
-            _standard(expert.observation[alive, :-1], STD_FLOOR),
+            state,
+            _whitening(state.apply(states.astype(np.float64))),
             _standard(change, CHANGE_STD_FLOOR),
             _standard(action, ACTION_STD_FLOOR),
         )
@@ -139,6 +149,7 @@ class RewardNetwork(nn.Module):
     scale_names = ('state', 'change', 'action')
     state_mean: Tensor
     state_std: Tensor
+    whitening: Tensor
     change_mean: Tensor
     change_std: Tensor
     action_mean: Tensor
@@ -152,6 +163,7 @@ class RewardNetwork(nn.Module):
             self.register_buffer(f'{name}_mean', torch.tensor(standard.mean, dtype=torch.float32))
             self.register_buffer(f'{name}_std', torch.tensor(standard.std, dtype=torch.float32))
         states, actions = len(scales.state.mean) + 1, len(scales.action.mean)
+        self.register_buffer('whitening', torch.tensor(scales.whitening, dtype=torch.float32))
         sizes = {'state': states, 'action': actions, 'next': states}
         features = sum(sizes[name] for name in config.inputs.split('_'))
         spectral = config.regularization == 'spectral'
@@ -168,14 +180,17 @@ class RewardNetwork(nn.Module):
         absorbed, ended = observation[:, -1:], after[:, -1:]
         change = (after - observation)[:, :-1]
         parts = [
-            _standardized(observation[:, :-1], self.state_mean, self.state_std) * (1 - absorbed),
+            self._whitened(observation[:, :-1]) * (1 - absorbed),
             absorbed,
             _standardized(action, self.action_mean, self.action_std) * (1 - absorbed),
             _standardized(change, self.change_mean, self.change_std) * (1 - ended),
-            _standardized(after[:, :-1], self.state_mean, self.state_std) * (1 - ended),
+            self._whitened(after[:, :-1]) * (1 - ended),
             ended,
         ]
         return torch.cat(parts, 1)
+
+    def _whitened(self, state: Tensor) -> Tensor:
+        return _standardized(state, self.state_mean, self.state_std) @ self.whitening
 
     def blurred(self, features: Tensor, noise: float, rng: torch.Generator) -> Tensor:
         """Standardized steps with noise on their actions.
@@ -213,6 +228,13 @@ def tensors(steps: Transitions) -> Batch:
 def _standard(rows: Array, floor: float) -> Standard:
     rows = rows.astype(np.float64)
     return Standard(rows.mean(0), np.maximum(rows.std(0), floor))
+
+
+def _whitening(rows: Array) -> Array:
+    """From standardized states (N, n), so that their axes turn as little as can be (ZCA)."""
+    variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
+    whitening: Array = (axes / np.sqrt(np.maximum(variances, VARIANCE_FLOOR))) @ axes.T
+    return whitening
 
 
 def _standardized(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ class SimTask:
         name: of the task.
         contract: of observations and actions.
         env: for roll-outs.
+        expert: the scripted one.
     """
 
     def __init__(self, name: str, contract: Contract, fixed_horizon: bool = True) -> None:
@@ -37,7 +38,7 @@ class SimTask:
             RewardError: a contract with images, or with actions without limits.
         """
         self.name, self.contract = name, contract
-        self._layout, self._expert = Layout(contract), make_expert(name, contract)
+        self._layout, self.expert = Layout(contract), make_expert(name, contract)
         task = make_task(name)
         self._task = replace(task, stay_ticks=task.horizon) if fixed_horizon else task
         self._fixed_horizon = fixed_horizon
@@ -49,7 +50,7 @@ class SimTask:
 
     def demonstrate(self, seeds: Sequence[int]) -> Transitions:
         """What the scripted expert does, an episode a scene."""
-        return self.watch(self._expert, seeds)
+        return self.watch(self.expert, seeds)
 
     def act_randomly(self, seeds: Sequence[int]) -> Transitions:
         """What even chances do, an episode a scene."""
