@@ -17,7 +17,8 @@ from typing import Any
 
 from bench.faults.child import forks
 from bench.faults.outcome import Outcome
-from bench.faults.readers import Reader, READERS
+from bench.faults.reader import Reader
+from bench.faults.readers import READERS
 from bench.faults.recorder_process import published, recorder
 
 MUTATIONS = {'short': 150, 'full': 100_000}
