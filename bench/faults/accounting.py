@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import json
-import multiprocessing
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any
 
 from imitation_ros.episodes.reader import EpisodeReader
 
+from bench.faults.child import forks
 from bench.faults.outcome import Outcome
 from bench.faults.recorder_process import published, Recorder, recorder
 
@@ -31,6 +31,8 @@ MESSAGES = {'short': 20_000, 'full': 1_000_000}
 RATE_HZ = 2000
 """Of each publisher, in bursts."""
 BURST = 100
+LONGEST_STOP_S = 1.0
+"""Half a second fills a queue. After several s, Fast DDS delivers nothing for half a minute."""
 
 
 @dataclass
@@ -55,7 +57,7 @@ def run(tier: str, seed: int) -> Outcome:
         data = Path(folder, 'data')
         contract = _contract(data.parent)
         with recorder(graph, data, contract=contract) as one:
-            context = multiprocessing.get_context('forkserver')
+            context = forks()
             ours, theirs = context.Pipe()
             process = context.Process(target=_publish, args=(theirs, graph.domain_id))
             process.start()
@@ -87,12 +89,12 @@ def _contract(folder: Path) -> Path:
 
 
 def _stop_now_and_then(one: Recorder, pipe: Connection, rng: random.Random) -> int:
-    """Stops the recorder for up to 3 s at a time until everything is published."""
+    """Stops the recorder for a while, again and again, until everything is published."""
     stops = 0
-    while not pipe.poll(rng.uniform(0.2, 2.0)):
+    while not pipe.poll(rng.uniform(0.5, 3.0)):
         assert one.process.pid is not None
         os.kill(one.process.pid, signal.SIGSTOP)
-        time.sleep(rng.uniform(0.1, 3.0))
+        time.sleep(rng.uniform(0.1, LONGEST_STOP_S))
         os.kill(one.process.pid, signal.SIGCONT)
         stops += 1
     return stops

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
@@ -15,6 +14,7 @@ from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.nodes.graph import Graph
 import yaml
 
+from bench.faults.child import forks
 from bench.faults.recorder_process import CONTRACT, recorder
 
 EPISODE_BYTES = 1_000_000_000
@@ -27,7 +27,7 @@ def closed_after_sigterm(graph: Graph, episode_bytes: int = EPISODE_BYTES) -> di
     with tempfile.TemporaryDirectory(prefix='faults_') as folder:
         contract, data = Path(folder, 'large.yaml'), Path(folder, 'data')
         contract.write_text(yaml.safe_dump({**CONTRACT, 'record_too': ['large']}))
-        context = multiprocessing.get_context('forkserver')
+        context = forks()
         ours, theirs = context.Pipe()
         process = context.Process(target=_publish, args=(theirs, graph.domain_id))
         process.start()

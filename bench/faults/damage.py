@@ -9,15 +9,16 @@ with checksums that fit, may say anything, but must do no harm.
 from __future__ import annotations
 
 from collections import Counter
-import multiprocessing
 from multiprocessing.connection import Connection
 from pathlib import Path
 import tempfile
 import time
 from typing import Any
 
+from bench.faults.child import forks
 from bench.faults.outcome import Outcome
-from bench.faults.readers import Reader, READERS
+from bench.faults.reader import Reader
+from bench.faults.readers import READERS
 from bench.faults.recorder_process import published, recorder
 
 MUTATIONS = {'short': 150, 'full': 100_000}
@@ -55,8 +56,7 @@ def _prepare(folder: Path) -> None:
 
 def _in_a_process(name: str, folder: str, seed: int, count: int) -> dict[str, Any]:
     """What came of `count` damages; of a process that hung or crashed, the one that did it."""
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['bench.faults.readers'])
+    context = forks()
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_damage, args=(theirs, name, folder, seed, count))
     process.start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-import multiprocessing
 from pathlib import Path
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import tempfile
 from imitation_ros.episodes.writer import EpisodeWriter
 
 from bench.faults import _episode_child as child
+from bench.faults.child import forks
 from bench.faults.recorded import digests, repaired_problems
 
 CALLS = ('write', 'fsync', 'rename')
@@ -53,8 +53,7 @@ class EpisodeCalls:
             writer.write(topic, child.payload(number), number, number, number)
         writer.stop('success')
         self._digests = digests(self._closed)
-        self._context = multiprocessing.get_context('forkserver')
-        self._context.set_forkserver_preload(['bench.faults._episode_child'])
+        self._context = forks()
 
     def inject(self, call: str, at: int, what: str) -> Injected:
         """Does `what` (see `Injection`) at the `at`th `call` of the writer; 0: only counts."""

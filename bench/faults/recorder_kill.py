@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 import json
 from pathlib import Path
 import random
@@ -19,7 +20,7 @@ from bench.faults.closing import closed_after_sigterm
 from bench.faults.episode_calls import CALLS, EpisodeCalls, LOSS_AT_MOST_S, prepared, STRACE
 from bench.faults.outcome import Outcome
 from bench.faults.recorded import digests
-from bench.faults.recorder_process import published, Publisher, recorder
+from bench.faults.recorder_process import published, Publisher, Recorder, recorder
 
 AT_ONCE = 5
 """Recorders that record the same topics side by side, each killed when its time has come."""
@@ -35,11 +36,11 @@ def run(tier: str, seed: int) -> Outcome:
             _by_strace(calls, tier, rng, outcome)
         else:
             outcome.figures['strace'] = 'not installed'
-    rounds = 100 if tier == 'full' else 1
-    with published() as (graph, publisher):
-        for _ in range(rounds):
+    for _ in range(100 if tier == 'full' else 1):
+        with published() as (graph, publisher):
             _at_random(graph, publisher, rng, outcome)
-        if tier == 'full':
+    if tier == 'full':
+        with published() as (graph, _):
             outcome.figures |= closed_after_sigterm(graph)
     return outcome
 
@@ -71,33 +72,45 @@ def _by_strace(calls: EpisodeCalls, tier: str, rng: random.Random, outcome: Outc
     outcome.figures['kills by strace'] = by_strace
 
 
+@dataclass(frozen=True)
+class _Started:
+    """A recorder with a closed episode and an open one."""
+
+    recorder: Recorder
+    data: Path
+    closed: Path
+    digests: dict[str, str]
+    open: Path
+    began_ns: int
+
+
 def _at_random(graph: Graph, publisher: Publisher, rng: random.Random, outcome: Outcome) -> None:
-    """Several recorders at once, each with a closed episode and an open one, over Fast DDS."""
+    """Kills several recorders, each when its time has come."""
     with tempfile.TemporaryDirectory(prefix='faults_') as folder, ExitStack() as stack:
-        sets = [Path(folder, str(index), 'data') for index in range(AT_ONCE)]
-        for data in sets:
+        started = []
+        for index in range(AT_ONCE):
+            data = Path(folder, str(index), 'data')
             data.parent.mkdir()
-        recorders = [stack.enter_context(recorder(graph, data)) for data in sets]
-        closed, open_, began_ns = [], [], []
-        for one in recorders:
-            one.start_episode()
-            closed.append(Path(one.call('success').splitlines()[0]))
-            open_.append(one.start_episode())
-            began_ns.append(time.time_ns())
-        before = [digests(path) for path in closed]
-        began = time.monotonic()
+            started.append(_start(stack.enter_context(recorder(graph, data)), data))
+        began, killed_ns = time.monotonic(), {}
         moments = sorted((rng.uniform(0.0, LONGEST_S), index) for index in range(AT_ONCE))
-        killed_ns = {}
         for moment, index in moments:
             time.sleep(max(0.0, began + moment - time.monotonic()))
-            recorders[index].end(signal.SIGKILL)
+            started[index].recorder.end(signal.SIGKILL)
             killed_ns[index] = time.time_ns()
-        for index, data in enumerate(sets):
-            span_ns = began_ns[index], killed_ns[index]
-            problems, lost_s = _left(data, open_[index], span_ns, publisher)
-            if digests(closed[index]) != before[index]:
+        for index, one in enumerate(started):
+            span_ns = one.began_ns, killed_ns[index]
+            problems, lost_s = _left(one.data, one.open, span_ns, publisher)
+            if digests(one.closed) != one.digests:
                 problems.append('a closed episode was touched')
             _count(outcome, problems, lost_s, 'at random')
+
+
+def _start(one: Recorder, data: Path) -> _Started:
+    one.start_episode()
+    closed = Path(one.call('success').splitlines()[0])
+    open_ = one.start_episode()
+    return _Started(one, data, closed, digests(closed), open_, time.time_ns())
 
 
 def _left(

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 import itertools
-import multiprocessing
 from multiprocessing.process import BaseProcess
 import os
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 from imitation_ros.nodes.graph import Graph
 import yaml
 
-from bench.faults.child import quiet
+from bench.faults.child import forks, quiet
 
 JOINTS, FLOATS = 'sensor_msgs/msg/JointState', 'std_msgs/msg/Float64MultiArray'
 STATUS = 'diagnostic_msgs/msg/DiagnosticArray'
@@ -159,9 +158,7 @@ def recorder(
     name = f'recorder_{next(_NUMBERS)}'
     # A server drops its answer to a client that it has not discovered yet.
     graph.offer(name, 'recorder')
-    context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['imitation_ros.nodes.recorder', 'bench.faults.child'])
-    process = context.Process(
+    process = forks().Process(
         target=_run,
         args=(graph.domain_id, name, {k: str(v) for k, v in given.items()}, file_bytes),
     )

@@ -14,6 +14,8 @@ from imitation_ros.errors import EpisodeError, one_of
 OUTCOMES = ('success', 'failure', 'discarded', 'unknown', 'disk_full')
 START_RECORD, END_RECORD = 'imitation_ros.episode', 'imitation_ros.outcome'
 CONTRACT_ATTACHMENT = 'contract.yaml'
+FORMAT = 1
+"""Of an episode's records and notes; grows when an older reader would misread a newer one."""
 
 
 def _now() -> str:
@@ -54,6 +56,7 @@ class EpisodeInfo:
     def start_record(self) -> dict[str, str]:
         """What is known when the recording starts."""
         record = {
+            'format': str(FORMAT),
             'task': self.task,
             'operator': self.operator,
             'seed': '' if self.seed is None else str(self.seed),
@@ -74,13 +77,17 @@ class EpisodeInfo:
         """Reads the metadata records of a bag; a foreign bag gives the defaults.
 
         Raises:
-            EpisodeError: a record's checksum does not match what it says.
+            EpisodeError: a record's checksum does not match what it says, or a newer version of
+                this package wrote it.
         """
         known: dict[str, str] = {}
         for name in (START_RECORD, END_RECORD):
             if name in records and records[name] != _with_crc(records[name]):
                 raise EpisodeError(f'metadata record {name!r} is damaged')
             known |= records.get(name, {})
+        if known.get('format', '1') != str(FORMAT):
+            found = known['format'][:20]
+            raise EpisodeError(f'format {found!r}; valid: {FORMAT}, or a newer imitation_ros')
         return cls(
             task=known.get('task', ''),
             operator=known.get('operator', ''),

@@ -267,7 +267,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ImitationError(f'{path}: {error}; valid: a file that a run wrote') from None
     if not isinstance(document, dict):
         raise ImitationError(f'{path}: {type(document).__name__}; valid: a JSON object')

@@ -109,7 +109,7 @@ class Graph:
     ) -> None:
         self.close()
 
-    def start(self, name: str, parameters: Mapping[str, Any]) -> None:
+    def start(self, name: str, parameters: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         """Starts the node `name` (a module of `imitation_ros.nodes`) with these parameters."""
         given = {key: value for key, value in parameters.items() if value not in ((), [], None)}
         document = {'/**': {'ros__parameters': {key: _plain(v) for key, v in given.items()}}}
@@ -127,6 +127,7 @@ class Graph:
                 stderr=subprocess.STDOUT,
             )
         self.offer(name, name)
+        return self._processes[name]
 
     def offer(self, name: str, kind: str) -> None:
         """Makes the clients of a node that is about to be started.

@@ -13,6 +13,7 @@ from functools import partial
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -195,6 +196,9 @@ class RecorderNode(ManagedNode):
         except (ImitationError, OSError) as error:
             self.get_logger().error(f'{name}: {error}')
             return False, str(error)
+        except Exception as error:  # a defect of ours: who asked must not wait for ever
+            self.get_logger().error(f'{name}: {traceback.format_exc()}')
+            return False, repr(error)
         finally:
             self._busy.release()
         self.get_logger().info(f'{name}: {message}')

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 import sys
 import time
 from typing import Any
@@ -49,6 +50,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 EMERGENCY_TOPIC = 'emergency_stop'
+TICKS_IN_A_DECISION = 3
+"""At most; a source may be two ticks late without being silent."""
 GATE_SETTINGS = (
     'gate', 'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy',
     'risk', 'release', 'budget',
@@ -167,6 +170,9 @@ class SupervisorNode(ManagedNode):
             self.params.takeover_idle_s,
         )
         self._tick: list[Command] = []  # what was sent since the last decision
+        # A simulated clock that is paused brings no new tick; what happens is said all the same.
+        ratio = self._contract.command_hz / self._contract.rate_hz
+        self._most_in_a_decision = TICKS_IN_A_DECISION * ceil(ratio)
         self._diagnosed: Mode | None = None
         self._notice = ''
         self._discarded: int | None = None  # first tick of a correction that was taken back
@@ -259,7 +265,8 @@ class SupervisorNode(ManagedNode):
                 return
             command = self._mux.command(time.monotonic_ns(), self._ros_ns())
             last = self._tick[-1] if self._tick else command
-            if (command.tick_ns, command.mode) != (last.tick_ns, last.mode):
+            changed = (command.tick_ns, command.mode) != (last.tick_ns, last.mode)
+            if changed or len(self._tick) >= self._most_in_a_decision:
                 self._decide()
             self._send(command)
         if self._mux.resting:

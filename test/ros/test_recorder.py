@@ -434,6 +434,23 @@ def test_whatever_else_goes_wrong_ends_the_episode_too(ros, recorder, data, monk
     assert EpisodeReader(data / 'episode_000000').info.outcome == 'unknown'
 
 
+def test_a_defect_is_an_answer_too(ros, recorder, monkeypatch):
+    """An exception that nobody expected left the caller of the service waiting for ever."""
+    recorder()
+    robot = Robot(ros)
+    robot.start_episode()
+
+    def broken(*args):
+        raise RuntimeError('out of luck')
+
+    monkeypatch.setattr(EpisodeWriter, 'stop', broken)
+    response = ros.call('recorder/success')
+    assert not response.success
+    assert response.message == "RuntimeError('out of luck')"
+    monkeypatch.undo()
+    assert 'not recording' in ros.call('recorder/success').message
+
+
 def test_a_publisher_that_offers_less_can_join_while_recording(ros, recorder):
     recorder()
     robot = Robot(ros)

@@ -17,6 +17,9 @@ from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.supervisor import SupervisorNode
 import numpy as np
 import pytest
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
 
 CONTRACT = Path(__file__).parents[2] / 'config/contracts/panda_position.yaml'
@@ -413,3 +416,29 @@ def test_a_bad_parameter_is_refused_at_start(ros, parameters, message):
 def test_a_missing_contract_is_refused_when_it_is_configured(ros):
     node = ros.start(SupervisorNode, autostart=False, contract='/no/such.yaml')
     assert not node.autostart()
+
+
+def test_with_a_paused_clock_it_says_that_it_holds(ros):
+    """A decision waited for the next tick, which never came; the commands were at rest."""
+    from rosgraph_msgs.msg import Clock
+
+    clock = ros.publisher('/clock', 'rosgraph_msgs/msg/Clock')
+    robot = Robot(ros, use_sim_time=True)
+    ros.probe.set_parameters([Parameter('use_sim_time', value=True)])
+    running, message = [True], Clock()
+
+    def tick():
+        if running:
+            message.clock.nanosec += 10_000_000
+            message.clock.sec += message.clock.nanosec // 1_000_000_000
+            message.clock.nanosec %= 1_000_000_000
+        clock.publish(message)
+
+    ros.probe.create_timer(0.01, tick, clock=RosClock(clock_type=ClockType.STEADY_TIME))
+    steady = RosClock(clock_type=ClockType.STEADY_TIME)
+    ros.probe.create_timer(0.01, lambda: running and robot.send_feedback(), clock=steady)
+    ros.probe.create_timer(0.05, robot.send_action, clock=steady)
+    robot.drive()
+    robot.wait_for_mode('expert')
+    running.clear()
+    robot.wait_for_mode('hold')

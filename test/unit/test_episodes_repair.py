@@ -77,7 +77,10 @@ def test_only_what_was_cut_off_is_found(tmp_path):
 
 
 @pytest.mark.parametrize('keep', [0.0, 0.003, 0.1, 0.2])
-def test_a_recording_without_messages_is_removed(tmp_path, keep):
+def test_a_recording_without_messages_is_removed(tmp_path, keep, monkeypatch):
+    monkeypatch.setattr(
+        'imitation_ros.episodes.writer.FLUSH_PERIOD_S', 60
+    )  # one chunk, at the end
     repaired = repair(cut_off(tmp_path / 'e', keep))
     assert repaired.episode is None
     assert 'an empty recording was removed' in str(repaired)

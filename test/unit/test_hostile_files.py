@@ -209,6 +209,13 @@ def test_a_seed_that_is_no_number(seed):
         EpisodeInfo.from_records(forged)
 
 
+def test_an_episode_of_a_newer_format_is_refused():
+    record = EpisodeInfo().start_record()
+    assert EpisodeInfo.from_records({START_RECORD: record}).outcome == 'unknown'
+    with pytest.raises(EpisodeError, match="format '2'; valid: 1, or a newer imitation_ros"):
+        EpisodeInfo.from_records({START_RECORD: _sealed(record | {'format': '2'})})
+
+
 def test_an_outcome_that_is_none():
     forged = {END_RECORD: _sealed({'outcome': 'won'})}
     with pytest.raises(EpisodeError, match="outcome 'won'"):
@@ -280,3 +287,22 @@ def test_a_sealed_file_notices_every_changed_bit(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match='damaged: '):
             read_sealed(path)
+
+
+def test_a_clock_whose_definition_lies_is_refused(tmp_path):
+    """Seconds that are a text were multiplied by a billion: a gigabyte out of one letter."""
+    from imitation_ros.episodes.info import Topic
+    from imitation_ros.episodes.tracks import read_clock
+    from imitation_ros.episodes.writer import EpisodeWriter
+
+    for definition in (
+        'string sec\n',
+        'Time clock\n===\nMSG: x/Time\nstring sec\nstring nanosec\n',
+    ):
+        folder = tmp_path / str(len(definition))
+        with EpisodeWriter(folder) as writer:
+            clock = Topic('/clock', 'rosgraph_msgs/msg/Clock', definition)
+            text = b'\2\0\0\0x\0\0\0'
+            writer.write(writer.copy_topic(clock), b'\0\1\0\0' + text + text, 1, 1, 1)
+        with pytest.raises(EpisodeError, match='/clock'):
+            read_clock(EpisodeReader(folder))
