@@ -152,9 +152,7 @@ class _Attacker:
         wild = self._rng.random() < 0.3
         content = message if wild else mutated(message, self._rng)
         with suppress(RCLError):  # more bytes than the type can have: our own side refuses them
-            self._send_to(
-                topic.removeprefix('/') if topic != '/clock' else topic, message, content
-            )
+            self._send_to(topic, message, content)
             self.sent += 1
 
     def _send_to(self, topic: str, message: Any, content: Any = None) -> None:

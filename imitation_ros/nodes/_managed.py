@@ -67,6 +67,14 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
             callback = _of_valid_times(callback)
         return super().create_subscription(type, topic, callback, *args, **kwargs)
 
+    def create_service(
+        self, type: Any, name: str, callback: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """As rclpy's; but its own parameter services answer what they cannot read."""
+        if type.__module__.startswith('rcl_interfaces.'):
+            callback = self._answering(callback)
+        return super().create_service(type, name, callback, *args, **kwargs)
+
     def autostart(self) -> bool:
         """Configures and activates; false (with the reason in the log) if that is refused."""
         return self.trigger_configure() == SUCCESS and self.trigger_activate() == SUCCESS
@@ -110,6 +118,19 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
         """Halts and releases; the node can be configured again."""
         self.close()
         return SUCCESS
+
+    def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A request that rclpy cannot read, such as of a type that there is not, ended the node."""
+
+        @wraps(callback)
+        def on_request(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                self.get_logger().warning(f'a request about parameters is refused: {error}')
+                return response
+
+        return on_request
 
     def _in_lockstep(self) -> bool:
         # A real robot keeps the handlers: they say whose QoS does not fit, which costs a third
