@@ -120,7 +120,7 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
         return SUCCESS
 
     def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """A request that rclpy cannot read, such as of a type that there is not, ended the node."""
+        """A request that rclpy cannot read, as of a type that there is not, ended the node."""
 
         @wraps(callback)
         def on_request(request: Any, response: Any) -> Any:
