@@ -442,3 +442,19 @@ def test_with_a_paused_clock_it_says_that_it_holds(ros):
     robot.wait_for_mode('expert')
     running.clear()
     robot.wait_for_mode('hold')
+
+
+def test_a_clock_before_zero_does_not_end_a_node(ros):
+    """rclpy raised out of the executor: one message from anybody ended every node."""
+    robot = Robot(ros, use_sim_time=True)
+    clock = ros.publisher('/clock', 'rosgraph_msgs/msg/Clock')
+    ros.spin_until(lambda: ros.probe.count_subscribers('/clock'), what='the clock is heard')
+    bad, good = new('rosgraph_msgs/msg/Clock'), new('rosgraph_msgs/msg/Clock')
+    bad.clock.sec, good.clock.sec = -1, 7
+
+    def send():
+        clock.publish(bad)
+        clock.publish(good)
+        return robot.supervisor.get_clock().now().nanoseconds == 7 * 10**9
+
+    ros.spin_until(send, what='the good time')
