@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from imitation_ros.learning.meta.training import MetaConfig
+
 from bench.meta_tasks import meta_figure, Setting
 
-SETTING = Setting('push')
+LONG = MetaConfig(steps=5000, tasks=16, queries=128)
+"""Pushing depends on the state more sharply than carrying does."""
+SETTING = Setting(
+    'push',
+    tasks=200,
+    training={'context': LONG, 'gradient': MetaConfig(steps=1500, tasks=8), 'finetune': LONG},
+)
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

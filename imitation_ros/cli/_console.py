@@ -59,12 +59,15 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, sort_keys=True))
 
 
-def add_task_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which simulated task, and through which contract."""
-    parser.add_argument(
-        '--task', type=_task, default='pick_place',
-        help='simulated task: reach, push, pick_place, or FAMILY/SEED for one that nobody is told',
-    )  # fmt: skip
+def add_task_arguments(parser: argparse.ArgumentParser, families: bool = False) -> None:
+    """Which simulated task, one of a family where that can be, and through which contract."""
+    if families:
+        parser.add_argument(
+            '--task', type=_task, default='pick_place',
+            help='reach, push or pick_place; FAMILY/SEED is a task that nobody is told',
+        )  # fmt: skip
+    else:
+        parser.add_argument('--task', choices=TASKS, default='pick_place', help='simulated task')
     parser.add_argument(
         '--contract', default=None, help='contract file, or the name of one of the own contracts'
     )

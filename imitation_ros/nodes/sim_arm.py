@@ -31,6 +31,7 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param
 from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._task import check_task
 from imitation_ros.sim.lockstep import Lockstep
 from imitation_ros.sim.model import PANDA
 from imitation_ros.sim.simulator import CAMERA_TOPIC, Channel, PHYSICS_HZ, Simulator
@@ -74,6 +75,7 @@ class SimArmNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('sim_arm', **kwargs)
         self.params: SimArmParams = load_params(self, SimArmParams)
+        check_task('sim_arm', self.params.task)
 
     def build(self) -> None:
         """Builds the world and its topics."""

@@ -17,6 +17,7 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._params import load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ActionListener, ActionStream, FrameStream
+from imitation_ros.nodes._task import check_task
 from imitation_ros.sim.family_expert import find_expert
 from imitation_ros.teleop.simulated_human import SimulatedHuman
 from imitation_ros.teleop.skill import Skilled
@@ -55,6 +56,7 @@ class TeleopExpertNode(ManagedNode):
             raise ParameterError(
                 'teleop_expert: parameter contract is not set; valid: a path or name'
             )
+        check_task('teleop_expert', self.params.task)
 
     def build(self) -> None:
         """Makes the expert for the contract; it refuses one that lacks what it needs to see."""

@@ -126,7 +126,7 @@ class Family:
         return (target + place) % len(self.places) == 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FamilyTask(Task):
     """One task of a family; see there what nobody is told.
 
@@ -138,11 +138,11 @@ class FamilyTask(Task):
         speed: of the expert.
     """
 
-    family: Family = None  # type: ignore[assignment]  # fields before it have defaults
-    target: int = 0
-    place: int = 0
-    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    speed: float = 1.0
+    family: Family
+    target: int
+    place: int
+    offset: tuple[float, float, float]
+    speed: float
     name: ClassVar[str] = 'family'
 
     @property
@@ -158,11 +158,9 @@ class FamilyTask(Task):
     @property
     def goal_item(self) -> str:
         """What the goal is relative to."""
-        return (self.family.places or self.family.objects)[self._anchor].name
-
-    @property
-    def _anchor(self) -> int:
-        return self.place if self.family.places else self.target
+        if not self.family.places:
+            return self.moved
+        return self.family.places[self.place].name
 
     def sample(self, rng: np.random.Generator) -> Layout:
         """Draws the scene, which does not depend on the task, and finds the goal in it."""

@@ -62,3 +62,16 @@ def test_what_cannot_be_adapted_to_is_named(tasks, tmp_path, capsys):
     assert main([*adapt, str(other)]) == 1
     assert 'another contract' in capsys.readouterr().err
     assert not (tmp_path / 'adapted').exists()
+
+
+def test_a_task_of_a_family_is_a_task_like_any_other(capsys):
+    arguments = ['--episodes', '2', '--workers', '1', '--json']
+    assert main(['evaluate', 'expert', '--task', 'reach/7', *arguments]) == 0
+    result = told(capsys.readouterr().out)
+    assert (result['task'], result['success']) == ('reach/7', 1.0)
+    for wrong in ('pull/7', 'reach/x', 'pull'):
+        with pytest.raises(SystemExit):
+            main(['evaluate', 'expert', '--task', wrong])
+        assert (
+            'valid: reach, push, pick_place, or one of them with /SEED' in capsys.readouterr().err
+        )
