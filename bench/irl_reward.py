@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.cloning import first_scene, parser_of, rows_name
 from bench.harness import at_least
-from bench.irl_tasks import SCENES_A_SEED, SEEDS, VALIDATION_SEEDS
+from bench.irl_tasks import progress_correlation, SCENES_A_SEED, SEEDS, VALIDATION_SEEDS
 from bench.rows import Rows, say
 
 LIMITS = {'near_miss': 0.9, 'clone': 0.9, 'random': 0.99}
@@ -48,9 +48,11 @@ class Setting:
     """
 
     demonstrations: int = 20
-    reward: RewardConfig = field(default_factory=RewardConfig)
+    reward: RewardConfig = field(
+        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.3)
+    )
     imitation: AdversarialConfig = field(
-        default_factory=lambda: AdversarialConfig(ActorConfig(learning_starts=100), 2_500)
+        default_factory=lambda: AdversarialConfig(ActorConfig(learning_starts=100), 1_500)
     )
     cloning: BCConfig = field(
         default_factory=lambda: BCConfig(
@@ -87,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             for name, limit in LIMITS.items()
         },
         'means': means,
+        'clones_found': len(found['clone']),
         'progress_correlation': round(
             statistics.mean(row['progress_correlation'] for row in rows), 4
         ),
@@ -99,7 +102,14 @@ def quick(setting: Setting) -> Setting:
     """Everything happens, nothing is learned."""
     actor = replace(setting.imitation.actor, learning_starts=20)
     imitation = replace(setting.imitation, actor=actor, steps=150, watch_every=100)
-    return replace(setting, imitation=imitation, demonstrations=3, clones_from=(2,), scenes=2)
+    return replace(
+        setting,
+        imitation=imitation,
+        demonstrations=3,
+        clones_from=(2,),
+        scenes=2,
+        cloning=replace(setting.cloning, epochs=2),
+    )
 
 
 def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
@@ -133,7 +143,7 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
         'score': {name: round(float(each.mean()), 4) for name, each in means.items()},
         'expert_score': round(float(good.mean()), 4),
         'clone_success': clone_success,
-        'progress_correlation': round(_progress(reward.score_steps(shown), shown), 4),
+        'progress_correlation': round(progress_correlation(reward.score_steps(best), best), 4),
     }
     say(str(row))
     return row
@@ -158,10 +168,3 @@ def _beside(expert: Act, contract: Contract, rng: np.random.Generator) -> Act:
 
 def _episodes(scores: Array, steps: Transitions) -> Array:
     return episode_means(scores, steps.episode)
-
-
-def _progress(scores: Array, steps: Transitions) -> float:
-    """Rank correlation of the reward with how near the tool is to the goal."""
-    distance = np.linalg.norm(steps.observation[:, :3] - steps.observation[:, 3:6], axis=1)
-    ranks = [np.argsort(np.argsort(values)) for values in (scores, -distance)]
-    return float(np.corrcoef(*ranks)[0, 1])
