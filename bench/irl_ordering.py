@@ -164,7 +164,8 @@ def _run(setting: Setting, seed: int, first: int, shuffled: bool) -> dict[str, A
     task = SimTask('reach', contract)
     start = SCENES_A_SEED * seed
     shown = task.demonstrate(range(start, start + setting.demonstrations))
-    best = task.demonstrate(range(first, first + setting.held_out))
+    tests = range(first, first + setting.held_out)
+    best = task.demonstrate(tests)
     make_trainer = ShuffledLabels if shuffled else RewardTrainer
     trainer = make_trainer(shown, contract, setting.reward, seed)
     imitator = Watched([task.simulator], trainer, setting.imitation, seed)
@@ -175,7 +176,6 @@ def _run(setting: Setting, seed: int, first: int, shuffled: bool) -> dict[str, A
         episodes = [task.episode(imitator.act, begin + each) for each in range(setting.fresh)]
         actor = transitions(episodes, contract)
         expert_scores, actor_scores = episode_scores(trainer, best), episode_scores(trainer, actor)
-        success = statistics.mean(episode.outcome == 'success' for episode in episodes)
         looks.append(
             {
                 'steps': imitator.steps,
@@ -184,14 +184,15 @@ def _run(setting: Setting, seed: int, first: int, shuffled: bool) -> dict[str, A
                 'actor': round(float(actor_scores.mean()), 4),
                 'auc': round(auc(expert_scores, actor_scores), 4),
                 'interval': [round(end, 4) for end in auc_interval(expert_scores, actor_scores)],
-                'success': round(success, 4),
+                'acted': statistics.mean(each.outcome == 'success' for each in episodes),
             }
         )
         say(f'  seed {seed}: {looks[-1]}')
 
     imitator.look, imitator.look_every = look, setting.look_every
-    imitator.run()
-    return {'seed': seed, 'looks': looks}
+    begun = imitator.policy()
+    rise = [task.success(policy.act, policy.reset, tests) for policy in (begun, imitator.run())]
+    return {'seed': seed, 'success': rise, 'looks': looks}
 
 
 def episode_scores(trainer: RewardTrainer, steps: Transitions) -> Array:
@@ -214,7 +215,6 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
     counted = [run['looks'][: until_converged(run['looks'])] for run in runs]
     looks = [look for each in counted for look in each]
     gaps = [look['expert'] - look['actor'] for look in looks]
-    ends = [(run['looks'][0]['success'], run['looks'][-1]['success']) for run in runs]
     every = [look for run in runs for look in run['looks']]
     means = [statistics.mean(look['auc'] for look in run['looks']) for run in runs]
     return {
@@ -228,8 +228,8 @@ def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
         'ordered_of_all': round(
             statistics.mean(look['expert'] > look['actor'] for look in every), 4
         ),
-        'rise': round(statistics.mean(last - at_first for at_first, last in ends), 4),
-        'best_success': [max(look['success'] for look in run['looks']) for run in runs],
+        'rise': round(statistics.mean(run['success'][1] - run['success'][0] for run in runs), 4),
+        'success': [run['success'] for run in runs],
         'mean_auc': round(statistics.mean(means), 4),
         'mean_auc_interval': bootstrap_interval(means, lambda a, axis: a.mean(axis)),
         'runs': list(runs),

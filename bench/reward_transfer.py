@@ -12,7 +12,7 @@ from typing import Any
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.irl.actor import ActorConfig
 from imitation_ros.learning.irl.adversarial import AdversarialConfig, Imitator
-from imitation_ros.learning.irl.network import RewardConfig
+from imitation_ros.learning.irl.network import RewardConfig, tensors
 from imitation_ros.learning.irl.reward import load_reward, Reward
 from imitation_ros.learning.irl.reward_env import Pay
 from imitation_ros.learning.irl.sim_tasks import SimTask
@@ -152,7 +152,9 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
         'expert': after.success(expert_of_the_other_arm(), lambda: None, scenes),
         'before': before.success(old.act, old.reset, scenes),
         'old_policy': after.success(old.act, old.reset, scenes),
-        'progress_correlation': round(progress_correlation(reward.score_steps(shown), shown), 4),
+        'progress_correlation': round(
+            progress_correlation(reward.raw(tensors(shown)).numpy(), shown), 4
+        ),
         'transferred': train(_pay(reward), 'transferred'),
         'shuffled': train(_pay_shuffled(reward, seed), 'shuffled'),
     }

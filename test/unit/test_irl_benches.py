@@ -25,7 +25,6 @@ def test_a_quick_run_gives_its_conditions(bench):
 def look(expert, actor, interval):
     return {
         'steps': 100, 'expert': expert, 'actor': actor, 'interval': interval, 'auc': 0.9,
-        'success': 0.5,
     }  # fmt: skip
 
 
@@ -37,8 +36,8 @@ def test_ordering_counts_until_two_looks_running_cannot_tell_expert_from_actor()
     ]  # fmt: skip
     assert irl_ordering.until_converged(looks) == 3
     assert irl_ordering.until_converged(looks[:3]) == 3
-    line = irl_ordering.summary([{'seed': 1, 'looks': looks}])
-    assert line['looks'] == 3
+    line = irl_ordering.summary([{'seed': 1, 'success': [0.0, 0.75], 'looks': looks}])
+    assert (line['looks'], line['rise']) == (3, 0.75)
     assert line['ordered'] == pytest.approx(2 / 3, abs=1e-4)
     assert line['gap'] == [-0.5, 1.0]
     assert line['converged_at'] == [100]
