@@ -1,6 +1,6 @@
 """Share of the reward's updates after which held-out expert episodes score above the actor's.
 
-Off-policy every tenth turn of the reward is looked at, on-policy each one. A look compares mean
+Off-policy every tenth turn of the reward is looked at once the actor learns, on-policy each one. A look compares mean
 scores of episodes, all of one length: the expert's, which the reward never sees, and fresh ones of
 the actor with its exploration, which are thrown away after it.
 """
@@ -39,7 +39,7 @@ CONVERGED_LOOKS = 2
 """So many running must have 0.5 in their interval: one that does is the chance of few episodes."""
 GAIL = RewardConfig(learning_rate=1e-3, penalty=0.3)
 RANKING = replace(GAIL, objective='ranking')
-SAC = AdversarialConfig(ActorConfig(learning_starts=100), 1_500)
+SAC = AdversarialConfig(ActorConfig(learning_starts=500), 2_000)
 PPO = AdversarialConfig(
     ActorConfig('ppo', learning_rate=1e-3, batch_size=100, rollout_steps=500, entropy=0.0),
     15_000, reward_updates=50, averaging=0.0,
@@ -54,6 +54,7 @@ class Setting:
         reward: how the reward is trained.
         imitation: how the actor and it take turns.
         look_every: turns of the reward between two looks.
+        look_from: the first turn to look at: when the actor stops acting at random.
         demonstrations: episodes.
         held_out: the expert's episodes that the reward never sees.
         fresh: the actor's episodes in a look, in scenes of their own.
@@ -62,17 +63,18 @@ class Setting:
     reward: RewardConfig
     imitation: AdversarialConfig
     look_every: int
+    look_from: int
     demonstrations: int = 20
     held_out: int = 20
     fresh: int = 6
 
 
 SETTINGS = {
-    'sac state-action': Setting(GAIL, SAC, 10),
-    'sac trajectory': Setting(RANKING, SAC, 10),
-    'ppo state-action': Setting(GAIL, PPO, 1),
-    'ppo trajectory': Setting(RANKING, PPO, 1),
-    CONTROL: Setting(GAIL, SAC, 10),
+    'sac state-action': Setting(GAIL, SAC, 10, 50),
+    'sac trajectory': Setting(RANKING, SAC, 10, 50),
+    'ppo state-action': Setting(GAIL, PPO, 1, 1),
+    'ppo trajectory': Setting(RANKING, PPO, 1, 1),
+    CONTROL: Setting(GAIL, SAC, 10, 50),
 }
 
 
@@ -121,7 +123,13 @@ def quick(setting: Setting) -> Setting:
     imitation = replace(setting.imitation, actor=actor, steps=100)
     every = 5 if actor.algorithm == 'sac' else 1
     return replace(
-        setting, imitation=imitation, look_every=every, demonstrations=2, held_out=2, fresh=2
+        setting,
+        imitation=imitation,
+        look_every=every,
+        look_from=1,
+        demonstrations=2,
+        held_out=2,
+        fresh=2,
     )
 
 
@@ -144,17 +152,18 @@ class Watched(Imitator):
     Attributes:
         turns: of the reward.
         look_every: turns between two looks.
+        look_from: the turn of the first look.
         look: at the present reward and actor.
     """
 
-    turns, look_every = 0, 1
+    turns, look_every, look_from = 0, 1, 1
     look: Callable[[], None]
 
     def teach(self) -> None:
         """The reward's turn, and perhaps a look at what came of it."""
         super().teach()
         self.turns += 1
-        if self.turns % self.look_every == 0:
+        if self.turns >= self.look_from and self.turns % self.look_every == 0:
             self.look()
 
     def act(self, frame: Frame) -> Action:
@@ -195,6 +204,7 @@ def _run(setting: Setting, seed: int, first: int, shuffled: bool) -> dict[str, A
         say(f'  seed {seed}: {looks[-1]}')
 
     imitator.look, imitator.look_every = look, setting.look_every
+    imitator.look_from = setting.look_from
     begun = imitator.policy()
     rise = [task.success(policy.act, policy.reset, tests) for policy in (begun, imitator.run())]
     return {'seed': seed, 'success': rise, 'looks': looks}
