@@ -1,8 +1,8 @@
 """Share of the reward's updates after which held-out expert episodes score above the actor's.
 
-Off-policy every tenth turn of the reward is looked at once the actor learns, on-policy each one. A look compares mean
-scores of episodes, all of one length: the expert's, which the reward never sees, and fresh ones of
-the actor with its exploration, which are thrown away after it.
+Off-policy every tenth turn of the reward is looked at once the actor learns, on-policy each one.
+A look compares mean scores of episodes, all of one length: the expert's, which the reward never
+sees, and fresh ones of the actor with its exploration, which are thrown away after it.
 """
 
 from __future__ import annotations
