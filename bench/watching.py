@@ -50,11 +50,11 @@ class Setting:
     )
     imitation: AdversarialConfig = field(
         default_factory=lambda: AdversarialConfig(
-            ActorConfig(learning_starts=100), 3_000, watch_every=1_000
+            ActorConfig(learning_starts=100), 2_000, annealing=0.1, watch_every=1_000
         )
     )
     inverse: InverseConfig = field(default_factory=InverseConfig)
-    own_episodes: int = 30
+    own_episodes: int = 20
     cloning: BCConfig = field(default_factory=BCConfig)
     scenes: int = 50
 

@@ -47,7 +47,7 @@ class RewardConfig:
         gamma: discount of the potential.
         hidden: units of each layer.
         objective: 'gail' (logistic), 'airl' (logistic against the actor's density), 'margin', or
-            'ranking' (whole trajectories, by the sums of their steps' scores).
+            'ranking' (whole trajectories, by the means of their steps' scores).
         margin: by which the expert shall score above the actor, for 'margin'.
         regularization: 'gradient_penalty' on interpolates, or 'spectral' normalization.
         penalty: weight of the gradient penalty.

@@ -27,7 +27,7 @@ from torch import Tensor
 PAIRS = 16
 """Of trajectories, in an update."""
 SNIPPET = 25
-"""Steps that are drawn of each: sums of equal length, or long episodes would win by length."""
+"""Steps that are drawn of each: as many of all, or long episodes would win by length."""
 SCORE_DECAY = 1e-3
 """Weight of the scores' squares, which keeps them from growing without end."""
 DEFAULT = RewardConfig()
@@ -65,13 +65,16 @@ class Trajectories:
 def snippets_loss(better: Tensor, worse: Tensor) -> Tensor:
     """Bradley and Terry's loss of as many snippets of both.
 
+    A trajectory counts by its mean score: its sum would be sure of the order, and teach nothing
+    more, once the steps differ by a little.
+
     Args:
         better: (PAIRS * SNIPPET,) scores of drawn steps.
         worse: the same of the other side.
     """
-    sums = [scores.reshape(-1, SNIPPET).sum(1) for scores in (better, worse)]
-    decay = sum(each.square().mean() for each in sums)
-    return ranking_loss(sums[0], sums[1]) + SCORE_DECAY * decay
+    means = [scores.reshape(-1, SNIPPET).mean(1) for scores in (better, worse)]
+    decay = means[0].square().mean() + means[1].square().mean()
+    return ranking_loss(means[0], means[1]) + SCORE_DECAY * decay
 
 
 class TrajectoryRanker:
