@@ -13,6 +13,16 @@ IMPORTED_ONCE = (
 )
 
 
+UDP = {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}
+"""Of processes that are killed: over shared memory, once in some 100 kills, a process that spoke with
+the one that was killed stood still for ever. That is the middleware's, and no fault of this class."""
+
+
+def join_domain(domain_id: int) -> None:
+    """What a forked process does before it speaks ROS: the server has another environment."""
+    os.environ |= {**UDP, 'ROS_DOMAIN_ID': str(domain_id)}
+
+
 def forks() -> ForkServerContext:
     """Processes forked from one that has imported what all classes need, and no ROS context.
 
