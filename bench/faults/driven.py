@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any
 
-from imitation_ros.errors import GraphError
+from imitation_ros.errors import GraphError, MessageError
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.nodes._messages import message_class
@@ -83,7 +83,8 @@ class Watcher:
             self.illegal += 1
 
     def _on_decision(self, message: Any) -> None:
-        self.decisions.append((time.monotonic(), Status.decode(message)))
+        with suppress(MessageError):  # where somebody else was told to publish here
+            self.decisions.append((time.monotonic(), Status.decode(message)))
 
 
 class Driven:

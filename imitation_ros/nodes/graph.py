@@ -143,6 +143,11 @@ class Graph:
         for service, type in own.items():
             self._client(type, f'{name}/{service}')
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """Node → its process."""
+        return {name: process.pid for name, process in self._processes.items()}
+
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Waits until every node is active.
 

@@ -154,8 +154,8 @@ class SimArmNode(ManagedNode):
             self._simulator.command(self._decoded({part: message}), self._steps)
 
     def _on_decision(self, message: Any, info: Mapping[str, int]) -> None:
-        if self.params.lockstep:
-            status = Status.decode(message)
+        status = self._read(message) if self.params.lockstep else None
+        if status is not None:
             self._answered(self._pairing.add_status(info['source_timestamp'], status))
 
     def _answered(self, ticks: list[TickAction]) -> None:
@@ -165,7 +165,17 @@ class SimArmNode(ManagedNode):
                 self._lockstep.answer('supervisor', tick.status.tick_ns)
 
     def _on_ack(self, message: Any) -> None:
-        self._lockstep.answer('recorder', Status.decode(message).tick_ns)
+        status = self._read(message)
+        if status is not None:
+            self._lockstep.answer('recorder', status.tick_ns)
+
+    def _read(self, message: Any) -> Status | None:
+        """The status that anybody may have sent, or None where it is none."""
+        try:
+            return Status.decode(message)
+        except MessageError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+            return None
 
     def _decoded(self, messages: Mapping[str, Any]) -> dict[str, Any]:
         """The commands that can be read; the arm goes on with the last of the others."""
