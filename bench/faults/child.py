@@ -14,8 +14,8 @@ IMPORTED_ONCE = (
 
 
 UDP = {'FASTDDS_BUILTIN_TRANSPORTS': 'UDPv4'}
-"""Of processes that are killed: over shared memory, once in some 100 kills, a process that spoke with
-the one that was killed stood still for ever. That is the middleware's, and no fault of this class."""
+"""Of processes that are killed: over shared memory, one of some 100 kills left a process that had
+spoken with the killed one standing still. What of it is the middleware's is not known."""
 
 
 def join_domain(domain_id: int) -> None:
