@@ -470,6 +470,7 @@ class SupervisorNode(ManagedNode):
             'gate': self._mux.gating.config.gate if self._mux.gating else '',
             'correction': self._mux.corrections.notice,
             'excess': str(self._mux.excess.total),
+            'novelty': self._mux.watches['policy'].values.get('novelty', ''),
         }
         for stream, watch in self._mux.watches.items():
             values[stream] = problems[stream] or f'live ({watch.source})'
