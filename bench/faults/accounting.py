@@ -21,7 +21,7 @@ from typing import Any
 
 from imitation_ros.episodes.reader import EpisodeReader
 
-from bench.faults.child import forks
+from bench.faults.child import forks, join_domain
 from bench.faults.outcome import Outcome
 from bench.faults.recorder_process import published, Recorder, recorder
 
@@ -106,7 +106,7 @@ def _publish(pipe: Connection, domain_id: int) -> None:
     import rclpy
     from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+    join_domain(domain_id)
     rclpy.init()
     node = rclpy.create_node('accounted')
     message = message_class(FLOATS)

@@ -14,7 +14,7 @@ from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.nodes.graph import Graph
 import yaml
 
-from bench.faults.child import forks
+from bench.faults.child import forks, join_domain
 from bench.faults.recorder_process import CONTRACT, recorder
 
 EPISODE_BYTES = 1_000_000_000
@@ -57,7 +57,7 @@ def _publish(pipe: Connection, domain_id: int) -> None:
     from imitation_ros.nodes._messages import message_class
     import rclpy
 
-    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+    join_domain(domain_id)
     rclpy.init()
     node = rclpy.create_node('large')
     publisher = node.create_publisher(message_class(TYPE), 'large', 5)

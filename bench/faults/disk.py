@@ -84,7 +84,8 @@ def _full_under_the_recorder(
             told_s = time.monotonic() - full_at
             full_ns = time.time_ns() - round(told_s * 1e9)
             said = _said(one)
-            if 'ended early' not in said or told_s > STOPPED_AT_MOST_S:
+            told = 'ended early' in said or 'cannot be written' in said
+            if not told or told_s > STOPPED_AT_MOST_S:
                 problems.append(f'after {told_s:.2f} s the recorder says {said!r}')
             if one.end() > 4.0 or one.process.exitcode != 0:
                 problems.append(f'the node ended with exit code {one.process.exitcode}')

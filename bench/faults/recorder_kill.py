@@ -87,11 +87,11 @@ class _Started:
 def _at_random(graph: Graph, publisher: Publisher, rng: random.Random, outcome: Outcome) -> None:
     """Kills several recorders, each when its time has come."""
     with tempfile.TemporaryDirectory(prefix='faults_') as folder, ExitStack() as stack:
-        started = []
-        for index in range(AT_ONCE):
-            data = Path(folder, str(index), 'data')
+        sets = [Path(folder, str(index), 'data') for index in range(AT_ONCE)]
+        for data in sets:
             data.parent.mkdir()
-            started.append(_start(stack.enter_context(recorder(graph, data)), data))
+        recorders = [stack.enter_context(recorder(graph, data)) for data in sets]
+        started = [_start(one, data) for one, data in zip(recorders, sets)]
         began, killed_ns = time.monotonic(), {}
         moments = sorted((rng.uniform(0.0, LONGEST_S), index) for index in range(AT_ONCE))
         for moment, index in moments:

@@ -19,7 +19,7 @@ from typing import Any
 from imitation_ros.nodes.graph import Graph
 import yaml
 
-from bench.faults.child import forks, quiet
+from bench.faults.child import forks, join_domain, quiet, UDP
 
 JOINTS, FLOATS = 'sensor_msgs/msg/JointState', 'std_msgs/msg/Float64MultiArray'
 STATUS = 'diagnostic_msgs/msg/DiagnosticArray'
@@ -131,12 +131,19 @@ class Recorder:
 @contextmanager
 def published() -> Iterator[tuple[Graph, Publisher]]:
     """A graph in a domain of its own in which everything is published that is recorded."""
-    with Graph() as graph:
-        publisher = Publisher(graph.node)
-        try:
-            yield graph, publisher
-        finally:
-            publisher.close()
+    before = {name: os.environ.get(name) for name in UDP}
+    os.environ |= UDP
+    try:
+        with Graph() as graph:
+            publisher = Publisher(graph.node)
+            try:
+                yield graph, publisher
+            finally:
+                publisher.close()
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name)
+            os.environ |= {name: value} if value is not None else {}
 
 
 @contextmanager
@@ -173,7 +180,7 @@ def recorder(
 def _run(domain_id: int, name: str, parameters: dict[str, str], file_bytes: int) -> None:
     from imitation_ros.nodes.recorder import main
 
-    os.environ['ROS_DOMAIN_ID'] = str(domain_id)
+    join_domain(domain_id)
     quiet()
     if file_bytes:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, file_bytes))

@@ -5,7 +5,7 @@ It never moves the robot by itself: `supervisor` decides whether the action is e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 import sys
@@ -39,6 +39,13 @@ class PolicyParams(NodeParams):
     checkpoint: str = param('', 'Folder of the checkpoint; set it and call ~/reload.', live=True)
     contract: str = param('', "The robot's contract; a checkpoint made for another is refused.")
     lockstep: bool = param(False, 'Answer each stamped observation instead of running a timer.')
+    novelty_limit: float = param(
+        0.0,
+        'Deviations beyond all training data from where on there is no action, and the robot '
+        'holds; 0: novelty is only told.',
+        low=0.0,
+        live=True,
+    )
     reload_timeout_s: float = param(
         30.0, 'A checkpoint that takes longer to load is refused, s.', low=0.1, high=3600.0
     )
@@ -170,9 +177,18 @@ class PolicyNode(ManagedNode):
             self._newest = frame
             action, reason = driver.policy.act(frame), ''
             values = driver.status_values()
+            if strange := self._strange(driver.policy.signals):
+                action, reason = None, strange
         with self.gate:
             if self.active:
                 self._actions.send(frame.tick_ns, action, reason, values)
+
+    def _strange(self, signals: Mapping[str, float]) -> str:
+        """Why a frame is so unlike the training data that the policy gives no action, or ''."""
+        limit, novelty = live_value(self, 'novelty_limit'), signals.get('novelty', 0.0)
+        if not limit or novelty <= limit:
+            return ''
+        return f'novelty {novelty:.3g}: unlike all training data (limit {limit:.3g})'
 
     def _on_repeat(self) -> None:
         with self.gate:

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from imitation_ros.errors import MessageError
+from imitation_ros.errors import ContractError, MessageError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.codecs import stamp_ns
@@ -25,6 +25,7 @@ from imitation_ros.frames.status import (
     STATUS_TYPE,
     TickAction,
 )
+from imitation_ros.frames.urdf import Urdf
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import (
     LATCHED,
@@ -40,9 +41,11 @@ from imitation_ros.nodes._sole import second_publisher
 from imitation_ros.nodes._streams import ActionListener
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
+from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
+from imitation_ros.supervision.workspace import Workspace
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
@@ -87,6 +90,18 @@ class SupervisorParams(NodeParams):
     controller_timeout_s: float = param(
         0.0, "The robot controller's own limit for silence, s; 0: it has none.", low=0.0
     )
+    excess_limit: int = param(
+        20,
+        'Ticks in a row that a source may want what is far out of bounds; 0: any number, as in '
+        'lockstep.',
+        low=0,
+    )
+    urdf: str = param('', "File of the robot's URDF: its joint limits hold beside the contract's.")
+    tool_link: str = param('', 'Link of the URDF that must stay in the workspace.')
+    workspace_low: tuple[float, ...] = param(
+        (), 'Lower corner of the workspace in the root link of the URDF, m; empty: no workspace.'
+    )
+    workspace_high: tuple[float, ...] = param((), 'Upper corner of the workspace, m.')
     dart_noise: float = param(
         0.0,
         "Noise on the expert's executed actions, as a fraction of the largest one; never on a "
@@ -162,6 +177,8 @@ class SupervisorNode(ManagedNode):
             self.params.home_speed,
             self.params.participants,
             self.params.tracking_delay_s,
+            self._make_guard(),
+            0 if self.params.lockstep else self.params.excess_limit,
         )
         self._mux.takeover = Takeover(
             self.params.takeover,
@@ -205,6 +222,28 @@ class SupervisorNode(ManagedNode):
             self._own(self.destroy_timer, timer)
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
+
+    def _make_guard(self) -> Guard:
+        """With the limits of the contract and, where there is one, of the URDF."""
+        params = self.params
+        boxed = bool(params.workspace_low or params.workspace_high or params.tool_link)
+        if not params.urdf:
+            if boxed:
+                raise ParameterError('supervisor: a workspace needs the parameter urdf')
+            return Guard(self._contract)
+        urdf = Urdf(params.urdf)
+        narrowed = urdf.tighten(self._contract)
+        return Guard(narrowed, self._make_workspace(urdf) if boxed else None)
+
+    def _make_workspace(self, urdf: Urdf) -> Workspace:
+        params = self.params
+        parts = {n: p for n, p in self._contract.actions.items() if p.absolute and p.joints}
+        if len(parts) != 1:
+            found = ', '.join(parts) or 'none'
+            raise ContractError('actions', f'joint targets: {found}', 'a workspace is of one part')
+        ((name, part),) = parts.items()
+        tool = urdf.tool(params.tool_link, part.joints)
+        return Workspace(self._contract, name, tool, params.workspace_low, params.workspace_high)
 
     def halt(self) -> None:
         """Brings the robot to rest: braking within the limits, then the last command is a hold."""
@@ -430,6 +469,8 @@ class SupervisorNode(ManagedNode):
             'holder': authority.holder or '',
             'gate': self._mux.gating.config.gate if self._mux.gating else '',
             'correction': self._mux.corrections.notice,
+            'excess': str(self._mux.excess.total),
+            'novelty': self._mux.watches['policy'].values.get('novelty', ''),
         }
         for stream, watch in self._mux.watches.items():
             values[stream] = problems[stream] or f'live ({watch.source})'

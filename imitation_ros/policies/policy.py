@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from imitation_ros.frames.contract import Contract
 from imitation_ros.policies.network import Architecture, Inputs, Network, ParallelLinear
 from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.risk import Risk
 from imitation_ros.types import Action, Array, Frame, Observation
 import numpy as np
@@ -27,11 +28,13 @@ class Policy:
         architecture: of its network.
         normalization: from its training set.
         network: on the CPU.
+        novelty: knows what the training data covered; None for checkpoints of older versions.
         risk: guesses whether the expert would act differently; None for most policies.
         checkpoint: SHA-256 of the weights on disk, empty where there are none.
         signals: what it says of itself, of the chunk that it carries out; empty where it has
             neither of the two. 'uncertainty': disagreement of its ensemble, in standard
             deviations of the action. 'risk': 0 to 1, that the expert would act differently.
+            'novelty': of this frame, how far beyond the training data, in deviations.
         planned_ns: tick of the frame that the present chunk was predicted from; 0 before any.
     """
 
@@ -43,6 +46,7 @@ class Policy:
         network: Network,
         checkpoint: str = '',
         risk: Risk | None = None,
+        novelty: Novelty | None = None,
     ) -> None:
         self.contract = contract
         self.architecture = architecture
@@ -50,6 +54,7 @@ class Policy:
         self.network = network.cpu().eval()
         self.checkpoint = checkpoint
         self.risk = risk and risk.eval()
+        self.novelty = novelty
         self.signals: Mapping[str, float] = {}
         specs = contract.observation_specs
         self._vectors = [name for name, spec in specs.items() if not spec.image]
@@ -80,7 +85,12 @@ class Policy:
     def with_risk(self, risk: Risk) -> Policy:
         """The same policy with a safety classifier, not saved yet."""
         return Policy(
-            self.contract, self.architecture, self.normalization, self.network, risk=risk
+            self.contract,
+            self.architecture,
+            self.normalization,
+            self.network,
+            risk=risk,
+            novelty=self.novelty,
         )
 
     def reset(self) -> None:
@@ -107,6 +117,8 @@ class Policy:
         if self._step == self.architecture.execute:
             self._chunk, self._step = self._predict(), 0
             self.planned_ns = frame.tick_ns
+        if self.novelty:
+            self.signals = {**self.signals, 'novelty': self.novelty.of(frame.observation)}
         action = {part: actions[self._step] for part, actions in self._chunk.items()}
         self._step += 1
         return action

@@ -22,6 +22,7 @@ from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover
 from imitation_ros.supervision.tracking import Tracking
 from imitation_ros.supervision.watch import Watch
+from imitation_ros.supervision.workspace import Excess
 from imitation_ros.types import Action, Array
 
 EMERGENCY = 'emergency stop is pressed'
@@ -61,6 +62,8 @@ class Mux:
         participants: lockstep: streams whose word each tick waits for; empty: the holder's, or
             with a gate those that were there at `resume`.
         tracking_delay_s: real time: how far the robot may lag behind; see `Tracking`.
+        guard: of narrower limits than the contract's; None: of those.
+        excess_limit: ticks in a row that may be far out of bounds; 0: any number.
 
     Attributes:
         authority: who drives.
@@ -68,6 +71,7 @@ class Mux:
         takeover: how a human asks for control; gates are told.
         corrections: how long the expert drove.
         noise: added to the expert's actions before they are executed.
+        excess: counts targets far out of bounds.
         pressed: whether the emergency stop is.
         waiting_for: lockstep: the stream whose tick waits for its measured state.
         watches: stream → what is known of it.
@@ -81,13 +85,16 @@ class Mux:
         home_speed: float = 0.2,
         participants: Collection[str] = (),
         tracking_delay_s: float = 0.1,
+        guard: Guard | None = None,
+        excess_limit: int = 0,
     ) -> None:
         self._contract, self._lockstep = contract, lockstep
         self._period_ns = contract.tick_period_ns
         self._dt_s = 1 / (contract.rate_hz if lockstep else contract.command_hz)
         self._stale_after_ns = round(stale_after_s * 1e9) or 2 * self._period_ns
         self._home_speed, self._homing = home_speed, False
-        self._guard = Guard(contract)
+        self._guard = guard or Guard(contract)
+        self.excess = Excess(excess_limit)
         self._restart = True  # the next command must start at the measured state
         self._silent = True  # nothing was sent where the last command was due
         self.pressed = False
@@ -372,7 +379,10 @@ class Mux:
         if self.authority.holder == 'teleop':
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
-        return self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
+        command = self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
+        if fault := self.excess.count(watch.tick_ns, self._guard.excess):
+            self.fail(f'{watch.source}: {fault}')
+        return command
 
     def _start_over(self) -> None:
         """Lets the first command after a silence start at the measured state.

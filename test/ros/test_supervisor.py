@@ -458,3 +458,26 @@ def test_a_clock_before_zero_does_not_end_a_node(ros):
         return robot.supervisor.get_clock().now().nanoseconds == 7 * 10**9
 
     ros.spin_until(send, what='the good time')
+
+
+def test_limits_and_workspace_come_from_a_urdf_where_one_is_given(ros):
+    data = pytest.importorskip('pybullet_data').getDataPath()
+    urdf = f'{data}/franka_panda/panda.urdf'
+    box = {'workspace_low': [0.2, -0.1, 0.2], 'workspace_high': [0.8, 0.1, 0.9]}
+    robot = Robot(ros, urdf=urdf, tool_link='panda_hand', **box)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    robot.target = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
+    robot.wait_for_mode('stopped')
+    reason = robot.decided[-1].reason
+    assert 'arm: the tool would leave the workspace, 20 ticks in a row' in reason
+    assert 0.05 < robot.arm[-1].data[0] - HOME[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    'parameters', [{'urdf': '/nowhere.urdf'}, {'tool_link': 'hand'}, {'workspace_low': [0.0]}]
+)
+def test_it_refuses_to_start_with_half_a_workspace(ros, parameters):
+    node = ros.start(SupervisorNode, autostart=False, contract=str(CONTRACT), **parameters)
+    assert not node.autostart()
