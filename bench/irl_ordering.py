@@ -119,7 +119,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 def quick(setting: Setting) -> Setting:
     """Everything happens, nothing is learned."""
-    actor = replace(setting.imitation.actor, learning_starts=20, rollout_steps=50, epochs=1)
+    actor = replace(
+        setting.imitation.actor, learning_starts=20, rollout_steps=50, batch_size=50, epochs=1
+    )
     imitation = replace(setting.imitation, actor=actor, steps=100)
     every = 5 if actor.algorithm == 'sac' else 1
     return replace(
