@@ -185,7 +185,10 @@ class PolicyNode(ManagedNode):
 
     def _strange(self, signals: Mapping[str, float]) -> str:
         """Why a frame is so unlike the training data that the policy gives no action, or ''."""
-        limit, novelty = live_value(self, 'novelty_limit'), signals.get('novelty', 0.0)
+        novelty = signals.get('novelty', 0.0)
+        if not novelty:  # nearly always; asking for the limit takes longer than the rest of it
+            return ''
+        limit = live_value(self, 'novelty_limit')
         if not limit or novelty <= limit:
             return ''
         return f'novelty {novelty:.3g}: unlike all training data (limit {limit:.3g})'
