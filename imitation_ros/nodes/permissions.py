@@ -63,7 +63,9 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
             proposed['policy'] | proposed['teleop'] | feedback | clock | {'emergency_stop'},
             _own('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
         ),
-        'policy': _node(said['policy'] | checkpoint, observed | clock, _own('reload', 'rollback')),
+        'policy': _node(
+            said['policy'] | checkpoint, observed | clock, _own('reload', 'rollback', 'adapt')
+        ),
         'recorder': _node(
             {ACK_TOPIC} | health,
             everything | {'joy'},
