@@ -5,8 +5,9 @@ It never moves the robot by itself: `supervisor` decides whether the action is e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 import sys
 import threading
@@ -93,13 +94,18 @@ class Driver:
             raise CheckpointError(f'{self.path}: on the newest observations: {error}') from None
         self.policy.reset()
 
-    def status_values(self) -> dict[str, str]:
-        """What the status of a tick says, after the policy has acted."""
-        values = self.values
-        for name, value in self.policy.signals.items():
-            values = {**values, name: f'{value:.6g}'}
+    def novelty(self, frame: Frame) -> float:
+        """How far a frame is beyond the training data, in deviations."""
+        return self.policy.novelty.of(frame.observation) if self.policy.novelty else 0.0
+
+    def status_values(self, frame: Frame) -> dict[str, str]:
+        """What the status of a tick says, after the policy has acted on its frame."""
+        said = dict(self.policy.signals)
+        if self.policy.novelty:
+            said['novelty'] = self.novelty(frame)
+        values = {**self.values, **{name: f'{value:.6g}' for name, value in said.items()}}
         if self.planned:
-            values = {**values, 'planned': str(self.policy.planned_ns)}
+            values['planned'] = str(self.policy.planned_ns)
         return values
 
     def __str__(self) -> str:
@@ -127,6 +133,8 @@ class PolicyNode(ManagedNode):
         for name in ('checkpoint', 'contract'):
             if not getattr(self.params, name):
                 raise ParameterError(f'policy: parameter {name} is not set; valid: a path')
+        self._novelty_limit = self.params.novelty_limit
+        self.add_post_set_parameters_callback(self._on_parameters)
 
     def build(self) -> None:
         """Loads the checkpoint and checks it against the contract."""
@@ -172,26 +180,27 @@ class PolicyNode(ManagedNode):
         driver = self._driver
         if isinstance(frame, Gap):
             driver.policy.reset()  # a history must not span a gap
-            action, reason, values = None, frame.reason, driver.values
+            action, reason, values = None, frame.reason, lambda: driver.values
         else:
             self._newest = frame
-            action, reason = driver.policy.act(frame), ''
-            values = driver.status_values()
-            if strange := self._strange(driver.policy.signals):
-                action, reason = None, strange
+            action, reason = driver.policy.act(frame), self._strange(driver, frame)
+            values = partial(driver.status_values, frame)
         with self.gate:
             if self.active:
-                self._actions.send(frame.tick_ns, action, reason, values)
+                self._actions.send(frame.tick_ns, None if reason else action, reason, values)
 
-    def _strange(self, signals: Mapping[str, float]) -> str:
+    def _strange(self, driver: Driver, frame: Frame) -> str:
         """Why a frame is so unlike the training data that the policy gives no action, or ''."""
-        novelty = signals.get('novelty', 0.0)
-        if not novelty:  # nearly always; asking for the limit takes longer than the rest of it
-            return ''
-        limit = live_value(self, 'novelty_limit')
-        if not limit or novelty <= limit:
+        limit = self._novelty_limit
+        if not limit or (novelty := driver.novelty(frame)) <= limit:
             return ''
         return f'novelty {novelty:.3g}: unlike all training data (limit {limit:.3g})'
+
+    def _on_parameters(self, changed: list[Parameter]) -> None:
+        """Keeps the limit at hand: to ask for a parameter takes longer than to act."""
+        for parameter in changed:
+            if parameter.name == 'novelty_limit':
+                self._novelty_limit = parameter.value
 
     def _on_repeat(self) -> None:
         with self.gate:

@@ -125,7 +125,7 @@ class TeleopExpertNode(ManagedNode):
         with self.gate:
             if self.active:
                 values = {'engaged': 'true' if engaged else 'false'}
-                self._actions.send(tick_ns, action, reason, values)
+                self._actions.send(tick_ns, action, reason, lambda: values)
 
     def _on_repeat(self) -> None:
         with self.gate:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 from imitation_ros.policies.normalization import Standard
@@ -45,17 +44,6 @@ class Novelty:
     high: Array
     scale: Array
 
-    @cached_property
-    def _middle(self) -> Array:
-        middle: Array = (self.low + self.high) / 2
-        return middle
-
-    @cached_property
-    def _reach(self) -> Array:
-        """From the middle to both ends, in deviations."""
-        reach: Array = (self.high - self.low) / 2 / self.scale
-        return reach
-
     @classmethod
     def fit(
         cls,
@@ -78,8 +66,7 @@ class Novelty:
         vector = vectors[0] if len(vectors) == 1 else _joined(vectors)
         if not vector.size:
             return 0.0
-        # Asked at each tick, so with as few calls as can be.
-        beyond = np.abs((vector - self._middle) / self.scale) - self._reach
+        beyond = np.maximum(self.low - vector, vector - self.high) / self.scale
         return max(0.0, float(beyond.max()))
 
     def to_document(self) -> dict[str, Any]:

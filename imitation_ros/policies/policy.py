@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.policies.network import Architecture, Inputs, Network, ParallelLinear
@@ -34,7 +35,6 @@ class Policy:
         signals: what it says of itself, of the chunk that it carries out; empty where it has
             neither of the two. 'uncertainty': disagreement of its ensemble, in standard
             deviations of the action. 'risk': 0 to 1, that the expert would act differently.
-            'novelty': of this frame, how far beyond the training data, in deviations.
         planned_ns: tick of the frame that the present chunk was predicted from; 0 before any.
     """
 
@@ -62,6 +62,11 @@ class Policy:
         self._tick_period_ns = contract.tick_period_ns
         self._observed = _joined([normalization.observations[name] for name in self._vectors])
         self._acted = _joined([self._standard(part) for part in network.heads])
+        ends = accumulate(head.outputs for head in network.heads.values())
+        self._heads = [  # with the outputs that are theirs; torch's own look-up is slow
+            (part, head, slice(end - head.outputs, end))
+            for (part, head), end in zip(network.heads.items(), ends)
+        ]
         history, chunk, members = architecture.history, architecture.chunk, architecture.members
         self._shape = (chunk, -1) if members == 1 else (members, chunk, -1)
         self._seen: deque[Observation] = deque(maxlen=history)
@@ -117,8 +122,6 @@ class Policy:
         if self._step == self.architecture.execute:
             self._chunk, self._step = self._predict(), 0
             self.planned_ns = frame.tick_ns
-        if self.novelty:
-            self.signals = {**self.signals, 'novelty': self.novelty.of(frame.observation)}
         action = {part: actions[self._step] for part, actions in self._chunk.items()}
         self._step += 1
         return action
@@ -153,26 +156,21 @@ class Policy:
 
     def _predict(self) -> dict[str, Array]:
         """The chunk that follows the history: part → (chunk, n)."""
-        chunk, start, outputs = {}, 0, self._outputs()
+        outputs = self._outputs()
         if outputs.ndim == 3:
             return self._agree(outputs)
-        for part, head in self.network.heads.items():
-            chunk[part] = head.mode(outputs[:, start : start + head.outputs])
-            start += head.outputs
-        return chunk
+        return {part: head.mode(outputs[:, mine]) for part, head, mine in self._heads}
 
     def _agree(self, outputs: Array) -> dict[str, Array]:
         """The chunk of an ensemble, and its uncertainty about what is carried out of it.
 
         That of the part which the members agree on least.
         """
-        chunk, start, doubts = {}, 0, []
-        for part, head in self.network.heads.items():
-            mine = slice(start, start + head.outputs)
+        chunk, doubts = {}, []
+        for part, head, mine in self._heads:
             chunk[part] = head.agreed(outputs[..., mine])
             executed = outputs[:, : self.architecture.execute, mine]
             doubts.append(head.disagreement(executed, self._acted.std[mine]))
-            start += head.outputs
         self.signals = {**self.signals, 'uncertainty': max(doubts)}
         return chunk
 
