@@ -29,15 +29,15 @@ CONFIG = DaggerConfig(
     training=BCConfig(
         hidden=(128, 128), members=3, epochs=200, batch_size=128, validation_fraction=0.0
     ),
-    initial_episodes=4,
+    initial_episodes=5,
     episodes=4,
-    rounds=4,
+    rounds=6,
     held_out_every=4,
 )
 GATES = {
     'beta': GateConfig('beta', beta=0.5, beta_schedule='exponential'),
     'shadow': GateConfig('shadow'),
-    'human': GateConfig('human', discrepancy=0.5),
+    'human': GateConfig('human', discrepancy=0.4),
     'uncertainty': GateConfig('uncertainty', uncertainty=0.15),
     'ensemble': GateConfig('ensemble', uncertainty=0.3, discrepancy=0.5),
     'safe': GateConfig('safe', discrepancy=0.3),
@@ -45,8 +45,8 @@ GATES = {
 }
 WATCHED = ('beta', 'shadow', 'human', 'ensemble')
 """Gates that need the expert at every tick; the others call for it."""
-SEEDS = range(11, 16)
-VALIDATION_SEEDS = range(51, 53)
+SEEDS = range(21, 26)
+VALIDATION_SEEDS = range(51, 57)
 SCENES = 40
 TARGET = 0.95
 SHARE_OF_BETA, SHARE_OF_TICKS = 0.6, 0.3

@@ -22,7 +22,8 @@ from imitation_ros.learning.irl.sim_tasks import SimTask
 from imitation_ros.learning.irl.trainer import RewardTrainer
 from imitation_ros.learning.irl.transitions import TERMINATED, Transitions, transitions
 from imitation_ros.policies.policy import Policy
-from imitation_ros.types import Action, Episode, Frame
+from imitation_ros.types import Action, Array, Episode, Frame
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -175,3 +176,10 @@ def held_from(curve: Sequence[dict[str, Any]], level: float) -> int | None:
             break
         reached = point['steps']
     return reached
+
+
+def progress_correlation(scores: Array, reach: Transitions) -> float:
+    """Rank correlation of a reward with how near the tool is to the goal, in steps of `reach`."""
+    distance = np.linalg.norm(reach.observation[:, :3] - reach.observation[:, 3:6], axis=1)
+    ranks = [np.argsort(np.argsort(values)) for values in (scores, -distance)]
+    return float(np.corrcoef(*ranks)[0, 1])

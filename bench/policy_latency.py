@@ -26,6 +26,7 @@ from imitation_ros.nodes.graph import Graph
 from imitation_ros.policies.checkpoint import save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.policy import Policy
 import numpy as np
 import torch
@@ -144,7 +145,10 @@ def save_untrained_policy(contract: str | Path, checkpoint: Path, scale: float =
     normalization = Normalization(*standards)
     torch.manual_seed(0)
     network = Network(observations, actions, Architecture(), normalization)
-    policy = Policy(checked, Architecture(), normalization, network)
+    sizes = [spec.shape[0] for spec in observations.values()]
+    ones = np.ones(sum(sizes))
+    novelty = Novelty(tuple(observations), -10 * ones, 10 * ones, ones)
+    policy = Policy(checked, Architecture(), normalization, network, novelty=novelty)
     save_checkpoint(checkpoint, policy, {'method': 'untrained'})
 
 

@@ -108,7 +108,7 @@ class RawLoop:
     def __init__(self, like: Simulator) -> None:
         """Loads the same bodies and puts them where `like` has them."""
         self._world = World(like.step_s)
-        self._world.place(like.cube, like.goal)
+        self._world.place({'object': like.cube, 'goal': like.goal})
         self._client = self._world.client
         self._substeps, self._tick_s = like.substeps, like.substeps * like.step_s
         self._kinematics = Kinematics(PANDA)
@@ -150,7 +150,7 @@ class RawLoop:
             bullet.getLinkState(
                 self._body, 11, computeForwardKinematics=True, physicsClientId=self._client
             ),
-            self._world.cube_pose(),
+            self._world.pose('object'),
         )
 
     def close(self) -> None:

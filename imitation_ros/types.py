@@ -102,7 +102,7 @@ class Episode:
         actions: part → (T, n): the labels, what was the right thing to do in each frame.
         segment: (T,) int32. Frames with one number follow each other without a gap; a window
             (history, chunk) must not span two.
-        outcome: 'success', 'failure', 'discarded' or 'unknown'.
+        outcome: 'success', 'failure', 'discarded', 'unknown' or 'disk_full'.
         left_out: reason → how many ticks gave no frame because of it.
         metadata: task, seed, operator, source path and whatever else was kept.
     """

@@ -17,9 +17,11 @@ VERBS = {
     'train': 'clone a policy from recorded episodes',
     'dagger': 'correct a policy in rounds: it drives, the expert labels, it learns again',
     'irl': 'learn a reward from demonstrations, and a policy by reinforcement on it',
+    'meta': 'learn from many tasks how to learn the next one from one demonstration',
     'evaluate': 'measure the success rate of a checkpoint, in process or over topics',
     'inspect': 'what is in an episode or a data set, and whether it is any good',
     'replay': 'execute the recorded actions of an episode once more in the simulator',
+    'security': 'the SROS 2 policy of a contract: what each node needs, and nothing more',
 }
 
 

@@ -59,9 +59,15 @@ def print_json(document: Any) -> None:
     print(json.dumps(document, sort_keys=True))
 
 
-def add_task_arguments(parser: argparse.ArgumentParser) -> None:
-    """Which simulated task, and through which contract."""
-    parser.add_argument('--task', choices=TASKS, default='pick_place', help='simulated task')
+def add_task_arguments(parser: argparse.ArgumentParser, families: bool = False) -> None:
+    """Which simulated task, one of a family where that can be, and through which contract."""
+    if families:
+        parser.add_argument(
+            '--task', type=_task, default='pick_place',
+            help='reach, push or pick_place; FAMILY/SEED is a task that nobody is told',
+        )  # fmt: skip
+    else:
+        parser.add_argument('--task', choices=TASKS, default='pick_place', help='simulated task')
     parser.add_argument(
         '--contract', default=None, help='contract file, or the name of one of the own contracts'
     )
@@ -69,5 +75,15 @@ def add_task_arguments(parser: argparse.ArgumentParser) -> None:
 
 def contract_of(options: argparse.Namespace) -> str:
     """The contract that was asked for, else the task's usual one."""
+    family, slash, _ = options.task.partition('/')
     usual = 'panda_reach' if options.task == 'reach' else 'panda_twist'
-    return str(options.contract or usual)
+    return str(options.contract or (f'panda_family_{family}' if slash else usual))
+
+
+def _task(text: str) -> str:
+    """The name of a task, checked without the simulator."""
+    name, slash, seed = text.partition('/')
+    if name not in TASKS or (slash and not seed.isdecimal()):
+        valid = ', '.join((*TASKS, 'or one of them with /SEED'))
+        raise argparse.ArgumentTypeError(f'{text!r}; valid: {valid}')
+    return text

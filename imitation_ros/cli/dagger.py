@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 
     default, gate = DaggerConfig(), GateConfig()
-    add_task_arguments(parser)
+    add_task_arguments(parser, families=True)
     parser.add_argument('--sim', action='store_true', help='in process, without ROS')
     parser.add_argument('--out', type=Path, default=Path('out/dagger'), help='folder of the run')
     parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')

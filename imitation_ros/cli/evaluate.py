@@ -25,7 +25,7 @@ TEST_SEEDS = 1_000_000
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument('source', help="a checkpoint's folder, or 'expert'")
-    add_task_arguments(parser)
+    add_task_arguments(parser, families=True)
     parser.add_argument('--episodes', type=int, default=100, help='how many scenes')
     parser.add_argument('--seed', type=int, default=TEST_SEEDS, help='of the first scene')
     parser.add_argument('--workers', type=int, default=None, help='processes; one a core')

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
-    add_task_arguments(parser)
+    add_task_arguments(parser, families=True)
     parser.add_argument('--teleop', choices=('expert', 'keyboard'), default='expert')
     parser.add_argument('--episodes', type=int, default=10, help='successful ones (expert)')
     parser.add_argument('--out', type=Path, default=Path('data/demonstrations'))

@@ -16,7 +16,7 @@ from imitation_ros.errors import EpisodeError
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument('episode', type=Path, help='a recorded episode of the simulated arm')
-    add_task_arguments(parser)
+    add_task_arguments(parser, families=True)
     parser.set_defaults(task=None)
     parser.add_argument('--json', action='store_true', help='one JSON object on stdout')
 

@@ -29,6 +29,8 @@ MAX_HEADER_BYTES = 1 << 24
 SMALL_BYTES = 1 << 20
 """Files up to this size are read: a memory map costs a file descriptor."""
 _DTYPES = {'F64': '<f8', 'I64': '<i8', 'I32': '<i4', 'U8': '|u1', 'U16': '<u2'}
+DAMAGED = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a damaged entry of the cache raises; it is then made anew."""
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
@@ -80,7 +82,7 @@ class EpisodeCache:
         """
         key = hashlib.sha256(f'{self._bag_hash(bag, files)} {self._recipe}'.encode()).hexdigest()
         path = self._folder / f'{bag.name}.{key[:24]}.safetensors'
-        with suppress(OSError, ValueError, KeyError, TypeError):  # not there, or damaged
+        with suppress(*DAMAGED):  # or not there
             return _read(path)
         episode = load()
         if not len(episode):
@@ -172,13 +174,13 @@ def _blocks(episode: Episode, document: dict[str, Any]) -> Iterator[bytes | memo
 def _read_note(path: Path) -> dict[str, Any]:
     try:
         note = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except DAMAGED:
         return {}
     return note if isinstance(note, dict) else {}
 
 
 def _read(path: Path) -> CachedEpisode:
-    """Raises OSError, ValueError, KeyError or TypeError unless the file is whole."""
+    """Raises one of `DAMAGED` unless the file is whole."""
     with open(path, 'rb') as file:
         size = os.fstat(file.fileno()).st_size
         data: Any = file.read() if size <= SMALL_BYTES else _mapped(file.fileno())

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+import re
 import zlib
 
 from imitation_ros import __version__
 from imitation_ros.errors import EpisodeError, one_of
 
-OUTCOMES = ('success', 'failure', 'discarded', 'unknown')
+OUTCOMES = ('success', 'failure', 'discarded', 'unknown', 'disk_full')
 START_RECORD, END_RECORD = 'imitation_ros.episode', 'imitation_ros.outcome'
 CONTRACT_ATTACHMENT = 'contract.yaml'
+FORMAT = 1
+"""Of an episode's records and notes; grows when an older reader would misread a newer one."""
 
 
 def _now() -> str:
@@ -53,6 +56,7 @@ class EpisodeInfo:
     def start_record(self) -> dict[str, str]:
         """What is known when the recording starts."""
         record = {
+            'format': str(FORMAT),
             'task': self.task,
             'operator': self.operator,
             'seed': '' if self.seed is None else str(self.seed),
@@ -73,18 +77,21 @@ class EpisodeInfo:
         """Reads the metadata records of a bag; a foreign bag gives the defaults.
 
         Raises:
-            EpisodeError: a record's checksum does not match what it says.
+            EpisodeError: a record's checksum does not match what it says, or a newer version of
+                this package wrote it.
         """
         known: dict[str, str] = {}
         for name in (START_RECORD, END_RECORD):
             if name in records and records[name] != _with_crc(records[name]):
                 raise EpisodeError(f'metadata record {name!r} is damaged')
             known |= records.get(name, {})
-        seed = known.get('seed', '')
+        if known.get('format', '1') != str(FORMAT):
+            found = known['format'][:20]
+            raise EpisodeError(f'format {found!r}; valid: {FORMAT}, or a newer imitation_ros')
         return cls(
             task=known.get('task', ''),
             operator=known.get('operator', ''),
-            seed=int(seed) if seed else None,
+            seed=_seed(known.get('seed', '')),
             lockstep=known.get('lockstep') == 'true',
             fingerprint=known.get('fingerprint', ''),
             started=known.get('started', ''),
@@ -122,6 +129,12 @@ def check_outcome(outcome: str) -> None:
     """Raises EpisodeError unless `outcome` is one of `OUTCOMES`."""
     if outcome not in OUTCOMES:
         raise EpisodeError(f'outcome {outcome!r}; {one_of(outcome, OUTCOMES)}')
+
+
+def _seed(text: str) -> int | None:
+    if text and not re.fullmatch(r'-?\d{1,20}', text):
+        raise EpisodeError(f'seed {text[:20]!r}; valid: a whole number, or nothing')
+    return int(text) if text else None
 
 
 def _as_notes(notes: Mapping[str, str]) -> dict[str, str]:

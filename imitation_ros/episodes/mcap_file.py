@@ -101,23 +101,24 @@ class McapFile:
             EpisodeError: a damaged chunk.
         """
         wanted = set(self.channels if channel_ids is None else channel_ids)
-        waiting: list[tuple[int, int, RawMessage]] = []
+        waiting: list[tuple[int, int, int, RawMessage]] = []  # time, place in the file, message
         found = waiting_bytes = 0
         with self._open() as view:
             for chunk in sorted(self._chunks):
                 while waiting and waiting[0][0] < chunk.start_ns:
-                    message = heapq.heappop(waiting)[2]
+                    message = heapq.heappop(waiting)[-1]
                     waiting_bytes -= len(message.data)
                     yield message
-                for message in self._chunk_messages(view, chunk):
+                for index, message in enumerate(self._chunk_messages(view, chunk)):
                     found += 1
                     if message.channel_id in wanted:
-                        heapq.heappush(waiting, (message.log_time_ns, found, message))
+                        place = message.log_time_ns, chunk.offset, index
+                        heapq.heappush(waiting, (*place, message))
                         waiting_bytes += len(message.data)
                 if waiting_bytes > MAX_WAITING_BYTES or len(waiting) > 2 * MAX_CHUNK_MESSAGES:
                     raise EpisodeError('its chunks overlap too much to be put in order')
             while waiting:
-                yield heapq.heappop(waiting)[2]
+                yield heapq.heappop(waiting)[-1]
             if self.counts is not None and found != sum(self.counts.values()):
                 expected = sum(self.counts.values())
                 raise EpisodeError(f'damaged: {found} messages, its statistics say {expected}')

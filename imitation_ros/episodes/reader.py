@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from imitation_ros.episodes.info import CONTRACT_ATTACHMENT, EpisodeInfo, START_RECORD, Topic
 from imitation_ros.episodes.mcap_file import McapFile
 from imitation_ros.episodes.mcap_records import Schema
-from imitation_ros.episodes.rosbag2 import mcap_files, mcap_name, METADATA
+from imitation_ros.episodes.rosbag2 import check_inside, mcap_files, mcap_name, METADATA
 from imitation_ros.errors import ContractError, EpisodeError, one_of
 from imitation_ros.frames.contract import Contract, parse_contract
 from mcap.records import Schema as McapSchema
@@ -196,10 +196,15 @@ def _open(path: Path, salvage: bool) -> list[McapFile]:
     if path.suffix == '.mcap':
         return [McapFile(path, salvage)]
     if salvage and (paths := sorted(path.glob('*.mcap'))):
-        return [McapFile(path, salvage) for path in paths]
+        return [_file(path, name, salvage) for name in paths]
     own = path / mcap_name(path)
     if own.exists() and (path / METADATA).exists():
-        file = McapFile(own)
+        file = _file(path, own)
         if START_RECORD in file.metadata:  # ours is one file: no need to parse slow YAML
             return [file]
-    return [McapFile(path) for path in mcap_files(path)]
+    return [_file(path, name) for name in mcap_files(path)]
+
+
+def _file(folder: Path, path: Path, salvage: bool = False) -> McapFile:
+    check_inside(path, folder)
+    return McapFile(path, salvage)

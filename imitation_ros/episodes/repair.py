@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass, replace
 import fcntl
+import json
 from pathlib import Path
 import shutil
 
+from imitation_ros.episodes.accounting import account, Numbers
 from imitation_ros.episodes.reader import EpisodeReader
-from imitation_ros.episodes.rosbag2 import mcap_name, write_metadata
-from imitation_ros.episodes.writer import commit, EpisodeWriter, RECORDING
+from imitation_ros.episodes.rosbag2 import check_inside, mcap_name, write_metadata
+from imitation_ros.episodes.writer import commit, DISK_FULL, EpisodeWriter, RECORDING
 from imitation_ros.errors import EpisodeError
 
 REPAIRING = '.repairing'
@@ -43,7 +45,7 @@ class Repaired:
 def find_unfinished(dataset: str | Path) -> list[Path]:
     """The recordings in a dataset folder that were cut off; not those that still go on."""
     folders = sorted(Path(dataset).glob(f'*{RECORDING}'))
-    return [folder for folder in folders if folder.is_dir() and not _in_use(folder)]
+    return [folder for folder in folders if _is_folder(folder) and not _in_use(folder)]
 
 
 def repair_dataset(dataset: str | Path) -> Iterator[Repaired]:
@@ -56,13 +58,14 @@ def repair(recording: str | Path) -> Repaired:
     """Makes an episode of a `.recording` folder that was cut off.
 
     Every message that can be read is kept; the episode is marked `truncated`, its outcome is
-    'unknown', unless the recording had ended and only its last step, the renaming, is missing.
+    'unknown', or 'disk_full' where that is why it ended. Of a recording that had ended and lacks
+    only its last step, the renaming, everything is kept as it is.
 
     Raises:
         EpisodeError: it is still being written, the episode exists already, or the disk refuses.
     """
     recording = Path(recording).absolute()
-    if not recording.name.endswith(RECORDING) or not recording.is_dir():
+    if not recording.name.endswith(RECORDING) or not _is_folder(recording):
         raise EpisodeError(f'{recording}: not a {RECORDING} folder')
     folder = recording.with_name(recording.name[: -len(RECORDING)])
     try:
@@ -79,6 +82,7 @@ def repair(recording: str | Path) -> Repaired:
 def _finish(recording: Path, folder: Path) -> Repaired | None:
     """Takes the last steps for a recording that is whole; None if it is not."""
     mcap = recording / mcap_name(folder)
+    check_inside(mcap, recording)
     try:
         reader = EpisodeReader(mcap)
         for _ in reader.messages():
@@ -86,6 +90,7 @@ def _finish(recording: Path, folder: Path) -> Repaired | None:
     except EpisodeError:
         return None
     write_metadata(recording, mcap.name, reader.topics.values(), *reader.span_ns)
+    (recording / DISK_FULL).unlink(missing_ok=True)
     commit(recording, folder)
     return Repaired(folder, _messages(reader), 0)
 
@@ -96,21 +101,38 @@ def _salvage(recording: Path, folder: Path) -> Repaired:
     if not count:
         shutil.rmtree(recording)
         return Repaired(None, 0, reader.lost_bytes)
-    shutil.rmtree(folder.with_name(folder.name + REPAIRING), ignore_errors=True)
-    info = replace(reader.info, truncated=True, outcome='unknown')
+    copy = folder.with_name(folder.name + REPAIRING)
+    shutil.rmtree(copy, ignore_errors=True)
+    outcome = 'disk_full' if (recording / DISK_FULL).exists() else 'unknown'
+    info = replace(reader.info, truncated=True, outcome=outcome)
     writer = EpisodeWriter(folder, info=info, suffix=REPAIRING)
     try:
         for name, content in reader.attachments.items():
             writer.attach(name, '', content)
         topics = {name: writer.copy_topic(topic) for name, topic in reader.topics.items()}
+        numbers = {name: Numbers() for name in topics}
         for topic, data, log_ns, publish_ns, sequence in reader.messages():
             writer.write(topics[topic], data, log_ns, publish_ns, sequence)
-        writer.stop('unknown', {'repair': f'{reader.lost_bytes} bytes could not be read'})
-    except BaseException:  # half a copy must not look like the whole
+            numbers[topic].add(sequence, None)
+        writer.stop(outcome, _notes(reader, numbers))
+    except BaseException:  # half a copy must not look like the whole, nor take the room
         writer.abandon()
+        shutil.rmtree(copy, ignore_errors=True)
         raise
     shutil.rmtree(recording)
     return Repaired(folder, count, reader.lost_bytes)
+
+
+def _notes(reader: EpisodeReader, numbers: Mapping[str, Numbers]) -> dict[str, str]:
+    """What the recorder could not say any more; the file does not say who published what."""
+    counts = {
+        reader.topics[name].contract_name or name: account(each, each.messages)
+        for name, each in numbers.items()
+    }
+    return {
+        'repair': f'{reader.lost_bytes} bytes could not be read',
+        'traffic': json.dumps(counts),
+    }
 
 
 def _remove_leftover(recording: Path, folder: Path) -> Repaired:
@@ -125,6 +147,11 @@ def _remove_leftover(recording: Path, folder: Path) -> Repaired:
 
 def _messages(reader: EpisodeReader) -> int:
     return sum(topic.messages for topic in reader.topics.values())
+
+
+def _is_folder(path: Path) -> bool:
+    """Not a link: what a repair saves it removes."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def _in_use(recording: Path) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from imitation_ros.episodes.info import Topic
-from imitation_ros.errors import EpisodeError
+from imitation_ros.errors import ContractError, EpisodeError
 from imitation_ros.frames.contract import QoS
+from imitation_ros.frames.strict_yaml import read_yaml
 import yaml
 
 METADATA = 'metadata.yaml'
@@ -85,11 +86,19 @@ def _topic_metadata(topic: Topic) -> dict[str, Any]:
             'name': topic.name,
             'type': topic.type,
             'serialization_format': 'cdr',
-            'offered_qos_profiles': yaml.safe_load(topic.offered_qos or '[]'),
+            'offered_qos_profiles': _profiles(topic.offered_qos),
             'type_description_hash': topic.type_hash,
         },
         'message_count': topic.messages,
     }
+
+
+def _profiles(offered_qos: str) -> Any:
+    """The profiles as data; none where the text, from a damaged bag, is no YAML."""
+    try:
+        return read_yaml(offered_qos) or []
+    except ContractError:
+        return []
 
 
 def mcap_files(folder: Path) -> list[Path]:
@@ -103,13 +112,16 @@ def mcap_files(folder: Path) -> list[Path]:
             text = file.read(MAX_METADATA_BYTES + 1)
         if len(text) > MAX_METADATA_BYTES:
             raise EpisodeError(f'{folder / METADATA}: more than {MAX_METADATA_BYTES} bytes')
-        information = yaml.safe_load(text.decode())['rosbag2_bagfile_information']
-        storage = information['storage_identifier']
-        compression = information.get('compression_mode') or 'none'
-        names = [str(name) for name in information['relative_file_paths']]
+        document = read_yaml(text.decode(), MAX_METADATA_BYTES)
+        information = document['rosbag2_bagfile_information']
+        storage = str(information['storage_identifier'])
+        compression = str(information.get('compression_mode') or 'none')
+        names = _names(information['relative_file_paths'])
+    except ContractError as error:
+        raise EpisodeError(f'{folder / METADATA}: not the metadata of a bag: {error}') from None
     except OSError as error:
         raise EpisodeError(f'{folder}: no rosbag2 folder: {METADATA}: {error.strerror}') from None
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError, RecursionError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         raise EpisodeError(f'{folder / METADATA}: not the metadata of a bag') from None
     if storage != 'mcap' or compression.lower() not in ('none', 'storage'):
         raise EpisodeError(
@@ -120,3 +132,23 @@ def mcap_files(folder: Path) -> list[Path]:
         if name != Path(name).name or name in ('', '.', '..'):
             raise EpisodeError(f'{folder / METADATA}: {name!r} is not a file of this folder')
     return [folder / name for name in names]
+
+
+def check_inside(path: Path, folder: Path) -> None:
+    """Makes sure that a file of a bag is not a link to somewhere else.
+
+    Raises:
+        EpisodeError: it leads out of `folder`; the folder itself may be a link.
+    """
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # links in a circle
+        inside = False
+    if not inside:
+        raise EpisodeError(f'{path} leads out of {folder}')
+
+
+def _names(names: Any) -> list[str]:
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError('not a list of names')
+    return names

@@ -137,9 +137,16 @@ def read_clock(reader: EpisodeReader) -> ClockMap:
     clock, topic = ClockMap(), reader.find_topic('/clock')
     if topic and topic.type == CLOCK_TYPE:
         for message in reader.messages([topic.name]):
-            said = reader.decode(message).clock
-            clock.add(message.publish_time_ns, said.sec * 1_000_000_000 + said.nanosec)
+            clock.add(message.publish_time_ns, _clock_ns(reader, message))
     return clock
+
+
+def _clock_ns(reader: EpisodeReader, message: Message) -> int:
+    said = getattr(reader.decode(message), 'clock', None)
+    parts = getattr(said, 'sec', None), getattr(said, 'nanosec', None)
+    if not all(isinstance(part, int) for part in parts):  # the definition is the bag's own
+        raise EpisodeError(f'{reader.path}: {message.topic}: no seconds and nanoseconds')
+    return int(parts[0]) * 1_000_000_000 + int(parts[1])  # type: ignore[arg-type]
 
 
 def _roles(reader: EpisodeReader, contract: Contract) -> dict[str, tuple[str, str | None]]:
@@ -159,5 +166,5 @@ def _roles(reader: EpisodeReader, contract: Contract) -> dict[str, tuple[str, st
 def _status(reader: EpisodeReader, message: Message, decoded: Any) -> Status:
     try:
         return Status.decode(decoded)
-    except MessageError as error:
+    except (MessageError, AttributeError, TypeError) as error:  # the definition is the bag's own
         raise EpisodeError(f'{reader.path}: {message.topic}: {error}') from None

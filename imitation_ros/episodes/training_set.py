@@ -94,7 +94,7 @@ class TrainingSet:
             if reader.info.outcome not in outcomes:
                 skipped[f'outcome {reader.info.outcome}'] += 1
                 continue
-            _check_contract(reader, contract)
+            check_episode_contract(reader, contract)
             aligned = EpisodeCache(cache or own / CACHE, contract, label)
             align = partial(load_episode, path, contract, label)
             load = partial(aligned.get, path, reader.files, align)
@@ -197,8 +197,14 @@ def _contract_of(reader: EpisodeReader) -> Contract:
     return contract
 
 
-def _check_contract(reader: EpisodeReader, contract: Contract) -> None:
-    """A foreign bag says nothing about a contract; it is read by the one that was given."""
+def check_episode_contract(reader: EpisodeReader, contract: Contract) -> None:
+    """Makes sure that an episode was recorded for a contract.
+
+    A foreign bag says nothing about a contract; it is read by the one that was given.
+
+    Raises:
+        EpisodeError: it was recorded for another; the message names the differences.
+    """
     if reader.info.fingerprint in ('', contract.fingerprint):
         return
     differences = '; '.join(_contract_of(reader).differences(contract)[:3])

@@ -39,6 +39,8 @@ from mcap.writer import CompressionType, Writer
 import yaml
 
 RECORDING = '.recording'
+DISK_FULL = 'disk_full'
+"""Empty file in a `.recording` folder, and the outcome of what is saved of it: why it ended."""
 FLUSH_PERIOD_S = 0.1
 SYNC_PERIOD_S = 1.0
 CHUNK_BYTES = 1 << 20
@@ -56,11 +58,14 @@ class EpisodeWriter:
         contract: what it is recorded for, None for none.
         info: task, operator, seed, notes.
         suffix: of the folder's name while it is being written.
+        min_free_bytes: less on the disk shows in `low_space`; 0 for no limit.
 
     Attributes:
         folder: as given, absolute.
         error: what went wrong when writing, None while all is well. A full disk shows here even
             while no message comes, for the thread that flushes meets it.
+        low_space: says that less than `min_free_bytes` are free, None as long as they are; there
+            is room to stop.
 
     Raises:
         EpisodeError: the folder exists or cannot be made.
@@ -72,9 +77,12 @@ class EpisodeWriter:
         contract: Contract | None = None,
         info: EpisodeInfo | None = None,
         suffix: str = RECORDING,
+        min_free_bytes: int = 0,
     ) -> None:
         self.folder = Path(folder).absolute()
         self.error: EpisodeError | None = None
+        self.low_space: EpisodeError | None = None
+        self._min_free_bytes = min_free_bytes
         self._info = info or EpisodeInfo()
         if contract:
             self._info = replace(self._info, fingerprint=contract.fingerprint)
@@ -102,7 +110,8 @@ class EpisodeWriter:
             self.attach(CONTRACT_ATTACHMENT, 'application/yaml', text.encode())
         # A descriptor of its own: a copy would share the lock, and outlive the file.
         descriptor = os.open(self._working_folder / mcap_name(self.folder), os.O_RDONLY)
-        Thread(target=self._keep_safe, args=(descriptor,), daemon=True).start()
+        Thread(target=self._keep_flushed, name='flush', daemon=True).start()
+        Thread(target=self._keep_synced, args=(descriptor,), name='sync', daemon=True).start()
 
     def add_topic(
         self,
@@ -193,7 +202,7 @@ class EpisodeWriter:
         """Commits the episode; returns its folder.
 
         Args:
-            outcome: 'success', 'failure', 'discarded' or 'unknown'.
+            outcome: 'success', 'failure', 'discarded', 'unknown' or 'disk_full'.
             notes: what else came up while recording.
 
         Raises:
@@ -248,17 +257,26 @@ class EpisodeWriter:
             self._mcap.flush()
             self._flushed_at, self._unflushed = now, False
 
-    def _keep_safe(self, descriptor: int) -> None:
-        """Flushes what `write` has not, and syncs; runs in a thread until the end."""
-        synced_at = time.monotonic()
+    def _keep_flushed(self) -> None:
+        """Hands the kernel what `write` has not; runs in a thread until the end."""
         while not self._closed.wait(FLUSH_PERIOD_S):
             with suppress(EpisodeError, ValueError):  # kept in `error`; or closed meanwhile
                 with self._writing():
                     self._flush_if_due()
-                if time.monotonic() - synced_at >= SYNC_PERIOD_S:
-                    self._sync(descriptor)
-                    synced_at = time.monotonic()
+
+    def _keep_synced(self, descriptor: int) -> None:
+        """Waits for the disk about each second; runs in a thread of its own until the end."""
+        while not self._closed.wait(SYNC_PERIOD_S):
+            self._look_for_space()
+            with suppress(EpisodeError, ValueError):
+                self._sync(descriptor)
         os.close(descriptor)
+
+    def _look_for_space(self) -> None:
+        try:
+            check_free_space(self._working_folder, self._min_free_bytes)
+        except (EpisodeError, OSError) as error:
+            self.low_space = self.low_space or EpisodeError(str(error))
 
     def _sync(self, descriptor: int) -> None:
         """Waits for the disk, outside of the lock: writing goes on meanwhile."""
@@ -282,6 +300,9 @@ class EpisodeWriter:
                 reason = error.strerror or str(error)
                 self.error = EpisodeError(f'{self._working_folder}: cannot be written: {reason}')
                 self._close()
+                if error.errno is not None:  # else it is our own: the name is taken
+                    with suppress(OSError):  # an empty file needs no room, as a rule
+                        (self._working_folder / DISK_FULL).touch()
                 raise self.error from None
             except BaseException:
                 # An exception out of a signal handler may have left half a message behind.

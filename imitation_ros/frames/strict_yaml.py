@@ -7,19 +7,25 @@ from typing import Any
 from imitation_ros.errors import ContractError
 import yaml
 
-MAX_BYTES = 1 << 18
-"""A contract has a few KB; parsing this much takes seconds."""
+MAX_BYTES = 1 << 16
+"""A contract has a few KB; parsing this much takes half a second."""
+MAX_DEPTH = 32
+"""A contract is six levels deep."""
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str, max_bytes: int = MAX_BYTES) -> Any:
     """Returns the one document in `text` as mappings, lists, strings, numbers and None.
+
+    Args:
+        text: to parse.
+        max_bytes: how long it may be.
 
     Raises:
         ContractError: with the line, for what is not YAML, a repeated key, a key that is not
             text, an alias, a tag, or a document that is too long or too deep.
     """
-    if len(text) > MAX_BYTES:
-        raise ContractError('YAML', f'{len(text)} characters', f'at most {MAX_BYTES}')
+    if len(text) > max_bytes:
+        raise ContractError('YAML', f'{len(text)} characters', f'at most {max_bytes}')
     try:
         return yaml.load(text, _StrictLoader)
     except yaml.MarkedYAMLError as error:
@@ -28,18 +34,23 @@ def read_yaml(text: str) -> Any:
         raise ContractError(where, error.problem or str(error)) from None
     except yaml.YAMLError as error:
         raise ContractError('YAML', ' '.join(str(error).split())) from None
-    except RecursionError:
-        raise ContractError('YAML', 'nested too deeply') from None
 
 
 class _StrictLoader(yaml.SafeLoader):
+    _depth = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
             raise _error(event, f'alias *{event.anchor}', 'write it out')
         if event.tag is not None:
             raise _error(event, f'tag {event.tag}', 'leave it out')
-        return super().compose_node(parent, index)
+        if self._depth >= MAX_DEPTH:
+            raise _error(event, f'nested deeper than {MAX_DEPTH} levels', 'fewer')
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         try:

@@ -31,6 +31,7 @@ from imitation_ros.learning.windows import Batch, Windows
 from imitation_ros.policies.checkpoint import check_destination, save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.policy import Policy
 from imitation_ros.types import Array
 import numpy as np
@@ -218,7 +219,9 @@ def train_bc(
             state_file.keep(learner)
             if progress:
                 progress(learner.epoch, *losses)
-    policy = Policy(contract, architecture, normalization, learner.best)
+    seen = fitted_set.statistics.observations
+    novelty = Novelty.fit(seen, normalization.observations, contract.observation_specs)
+    policy = Policy(contract, architecture, normalization, learner.best, novelty=novelty)
     record = TrainingRecord(
         method='bc',
         config=_plain(config),

@@ -15,7 +15,7 @@ from imitation_ros.frames.contract import load_contract
 from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.sim.env import ArmEnv
-from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.family_expert import find_expert
 from imitation_ros.sim.rollout import roll_out
 from imitation_ros.types import Action, Frame
 
@@ -81,7 +81,7 @@ def evaluate(
     """Rolls a policy out once for each seed.
 
     Args:
-        task: 'reach', 'push' or 'pick_place'.
+        task: 'reach', 'push' or 'pick_place', or FAMILY/SEED.
         contract: name or path.
         source: a checkpoint's folder, or `EXPERT`.
         seeds: of the scenes; the same seed is the same scene over topics.
@@ -136,6 +136,6 @@ def _actor(
     checked = load_contract(contract)
     environment = ArmEnv(task, checked)
     if source == EXPERT:
-        return environment, make_expert(task, checked), lambda: None
+        return environment, find_expert(task, checked), lambda: None
     policy = load_checkpoint(source, checked)
     return environment, policy.act, policy.reset

@@ -26,9 +26,10 @@ from typing import Any
 
 from imitation_ros.errors import EpisodeError, ImitationError
 from imitation_ros.policies.model_folder import replace_file
+from imitation_ros.policies.sealed import read_sealed, write_sealed
 from imitation_ros.types import Array, Episode
-from safetensors import safe_open, SafetensorError
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
@@ -221,7 +222,7 @@ def save_frames(path: Path, episode: Episode) -> None:
         'metadata': dict(episode.metadata),
     }
     contiguous = {name: array.copy(order='C') for name, array in arrays.items()}
-    replace_file(path, save(contiguous, {'document': json.dumps(document)}))
+    write_sealed(path, save, contiguous, document)
 
 
 def load_episodes(folder: Path) -> list[Episode]:
@@ -241,9 +242,8 @@ def load_frames(path: Path) -> Episode:
     """
     groups: dict[str, dict[str, Array]] = {'observations': {}, 'actions': {}}
     try:
-        with safe_open(path, 'np') as file:
-            document = json.loads(file.metadata()['document'])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content, document = read_sealed(path)
+        arrays = load(content)
         for name in arrays:
             group, separator, key = name.partition('/')
             if separator:
@@ -267,7 +267,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         document = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ImitationError(f'{path}: {error}; valid: a file that a run wrote') from None
     if not isinstance(document, dict):
         raise ImitationError(f'{path}: {type(document).__name__}; valid: a JSON object')

@@ -14,7 +14,7 @@ from imitation_ros.learning.dagger import Collected, gapless
 from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.policies.policy import Policy
 from imitation_ros.sim.env import ArmEnv
-from imitation_ros.sim.experts import make_expert
+from imitation_ros.sim.family_expert import find_expert
 from imitation_ros.sim.rollout import roll_out, Rollout
 from imitation_ros.supervision.gates import Gate, GateConfig, make_gate, POLICY, TELEOP, View
 from imitation_ros.teleop.simulated_human import SimulatedHuman
@@ -52,7 +52,7 @@ class SimCollector:
         """
         self.contract = contract
         self.env = ArmEnv(task, contract)
-        self._expert: Expert = make_expert(task, contract)
+        self._expert: Expert = find_expert(task, contract)
         self._demonstrated_ticks, self._ticks = demonstrated_ticks, ticks
 
     def collect(

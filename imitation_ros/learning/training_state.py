@@ -1,20 +1,20 @@
 """A training in progress on disk, so that it goes on after a kill as if nothing had happened.
 
-One safetensors file beside the checkpoint-to-be; what is no tensor lies in its header as JSON.
+One safetensors file beside the checkpoint-to-be; what is no tensor lies in its header as JSON
+(`policies/sealed.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-import json
 from pathlib import Path
 import time
 from typing import Any, Protocol
 
 from imitation_ros.errors import CheckpointError
-from imitation_ros.policies.model_folder import replace_file
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import save
+from imitation_ros.policies.sealed import read_sealed, write_sealed
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -50,11 +50,9 @@ class StateFile:
         if not self._path or not self._path.exists():
             return
         try:
-            with safe_open(self._path, 'pt') as file:
-                document = json.loads(file.metadata()['document'])
-                if document['identity'] == self._identity:
-                    tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                    learner.restore(tensors, document)
+            content, document = read_sealed(self._path)
+            if document['identity'] == self._identity:
+                learner.restore(load(content), document)
         except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
             raise CheckpointError(
                 f'{self._path}: {error}; valid: delete it to train from the start'
@@ -69,10 +67,10 @@ class StateFile:
         if not self._path or time.monotonic() - self._kept_s < self._every_s:
             return
         tensors, document = learner.state()
-        metadata = {'document': json.dumps({**document, 'identity': self._identity})}
+        document = {**document, 'identity': self._identity}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(self._path, save(tensors, metadata))
+            write_sealed(self._path, save, tensors, document)
         except OSError as error:
             raise CheckpointError(f'{self._path}: not written: {error}') from error
         self._kept_s = time.monotonic()

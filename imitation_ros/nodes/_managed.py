@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 import threading
 import traceback
 from typing import Any
@@ -11,6 +12,7 @@ from imitation_ros.errors import ImitationError
 from imitation_ros.nodes._params import NodeParams
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rosgraph_msgs.msg import Clock
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
@@ -54,12 +56,24 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
             kwargs.setdefault('event_callbacks', silent)
         return super().create_publisher(*args, **kwargs)
 
-    def create_subscription(self, *args: Any, **kwargs: Any) -> Any:
+    def create_subscription(
+        self, type: Any, topic: str, callback: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
         """As rclpy's; in lockstep without its event handlers, which each wait would ask."""
         if self._in_lockstep():
             silent = SubscriptionEventCallbacks(use_default_callbacks=False)
             kwargs.setdefault('event_callbacks', silent)
-        return super().create_subscription(*args, **kwargs)
+        if type is Clock:  # rclpy's own subscription for simulated time, too
+            callback = _of_valid_times(callback)
+        return super().create_subscription(type, topic, callback, *args, **kwargs)
+
+    def create_service(
+        self, type: Any, name: str, callback: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Any:
+        """As rclpy's; but its own parameter services answer what they cannot read."""
+        if type.__module__.startswith('rcl_interfaces.'):
+            callback = self._answering(callback)
+        return super().create_service(type, name, callback, *args, **kwargs)
 
     def autostart(self) -> bool:
         """Configures and activates; false (with the reason in the log) if that is refused."""
@@ -105,6 +119,19 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
         self.close()
         return SUCCESS
 
+    def _answering(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A request that rclpy cannot read, as of a type that there is not, ended the node."""
+
+        @wraps(callback)
+        def on_request(request: Any, response: Any) -> Any:
+            try:
+                return callback(request, response)
+            except Exception as error:
+                self.get_logger().warning(f'a request about parameters is refused: {error}')
+                return response
+
+        return on_request
+
     def _in_lockstep(self) -> bool:
         # A real robot keeps the handlers: they say whose QoS does not fit, which costs a third
         # of a wait. In lockstep all participants are ours.
@@ -126,3 +153,13 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
         else:
             return True
         return False
+
+
+def _of_valid_times(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Drops a time before 0, at which rclpy ends a node that runs on simulated time."""
+
+    @wraps(callback)
+    def on_clock(message: Clock, *info: Any) -> Any:
+        return callback(message, *info) if message.clock.sec >= 0 else None
+
+    return on_clock

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 import json
 from pathlib import Path
@@ -31,6 +32,7 @@ class Recording:
     ) -> None:
         self._writer, self._offer = writer, offer
         self._numbers: dict[str, int] = {}
+        self._written: Counter[str] = Counter()
         try:
             for topic in topics:
                 if offer(topic) is not None:
@@ -54,11 +56,17 @@ class Recording:
         self._writer.write(
             number, taken.data, taken.received_ns, taken.source_ns, taken.sequence or 0
         )
+        self._written[taken.topic] += 1
+
+    def written(self, topic: str) -> int:
+        """How many messages of a topic the file took."""
+        return self._written[topic]
 
     def check(self) -> None:
-        """Raises EpisodeError if the disk refused what was written before."""
-        if self._writer.error is not None:
-            raise self._writer.error
+        """Raises EpisodeError if the disk is about to be full, or refused what was written."""
+        for error in (self._writer.error, self._writer.low_space):
+            if error is not None:
+                raise error
 
     def stop(self, outcome: str, counts: Mapping[str, Mapping[str, object]]) -> Path:
         """Commits the episode with the counts of its topics.
@@ -72,7 +80,7 @@ class Recording:
         """Makes what was written before a failure readable; says where it is."""
         try:
             if self._writer.error is None:
-                self.stop('unknown', counts)
+                self.stop('disk_full' if self._writer.low_space else 'unknown', counts)
             elif not self.folder.exists():
                 repair(self.folder.with_name(self.folder.name + RECORDING))
         except EpisodeError as error:

@@ -31,7 +31,7 @@ def topic_diagnostics(
     for name, counts in traffic.items():
         count = publishers(name)
         if count > 1:
-            counts.note_several_publishers()
+            counts.numbers.note_several_publishers()
         max_age_s = None if lockstep else topics[name].max_age_s
         report = counts.report(now_ns, max_age_s, count)
         values = counts.summary() | {'rate_hz': round(report.rate_hz, 1)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import ctypes
 import gc
 import os
@@ -43,6 +43,9 @@ def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = 
 
 
 def _run(make_node: Callable[[], ManagedNode], args: Sequence[str] | None) -> int:
+    if insecure := _insecure(os.environ):
+        print(insecure, file=sys.stderr)
+        return 2
     stop = _stop_on_signals()
     _end_with_parent()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -70,6 +73,23 @@ def _run(make_node: Callable[[], ManagedNode], args: Sequence[str] | None) -> in
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _insecure(environment: Mapping[str, str]) -> str:
+    """Why a node that was told to be secure would not be; '' if it would, or nobody asked.
+
+    Without `Enforce`, a node that finds no keys, or a middleware without security, speaks in the
+    clear.
+    """
+    if environment.get('ROS_SECURITY_ENABLE') != 'true':
+        return ''
+    strategy = environment.get('ROS_SECURITY_STRATEGY', '')
+    if strategy == 'Enforce':
+        return ''
+    return (
+        f'ROS_SECURITY_ENABLE is true and ROS_SECURITY_STRATEGY is {strategy!r}: a node without '
+        'keys would speak in the clear; valid: Enforce'
+    )
 
 
 def _end_with_parent() -> None:

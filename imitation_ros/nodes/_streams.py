@@ -227,9 +227,12 @@ class ActionStream:
         tick_ns: int,
         action: Action | None,
         reason: str = '',
-        values: Mapping[str, str] | None = None,
+        values: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
-        """Publishes the action of a tick and then its status; without an action, why not."""
+        """Publishes the action of a tick and then its status; without an action, why not.
+
+        What else the status says is asked for when the action is out.
+        """
         messages = {
             name: codec.encode(action[name], tick_ns, self._new[name])
             for name, codec in self._codecs.items()
@@ -237,7 +240,7 @@ class ActionStream:
         }
         self._publish(messages)  # before anything else: somebody waits for it
         source = self._node.get_name()
-        said = {'fingerprint': self._fingerprint, **(values or {})}
+        said = {'fingerprint': self._fingerprint, **values()}
         status = Status(tick_ns, source, len(messages), reason, said).encode(new)
         self._last = messages, status
         self._status.publish(status)

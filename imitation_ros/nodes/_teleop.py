@@ -120,7 +120,7 @@ class DeviceNode(ManagedNode):
             values = {'engaged': 'false' if action is None else 'true'}
             if action is None and self.lost:
                 values['lost'] = 'true'
-            self._actions.send(tick_ns, action, reason, values)
+            self._actions.send(tick_ns, action, reason, lambda: values)
         self._asked = [ticks - 1 for ticks in self._asked]
         while self._asked and self._asked[0] <= 0:
             self._asked.pop(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from imitation_ros.episodes.accounting import account, Numbers
 
 
 @dataclass(frozen=True)
@@ -21,27 +24,21 @@ class Report:
 class Traffic:
     """Counts the messages of one topic.
 
-    Lost messages show as gaps in the numbers that each publisher gives its messages. Where the
-    middleware gives none, or several publishers cannot be told apart, `lost` is None: unknown.
-    What got lost before the first message received or after the last shows nowhere.
-
     Args:
         started_ns: from when on.
+        before: publisher → number of its last message until then.
 
     Attributes:
-        messages: received so far.
-        lost: missing so far, None if that cannot be known.
+        numbers: which messages came, and which did not (`episodes/accounting.py`).
         largest_gap_ns: longest time between two messages.
         last_ns: when the newest was received, None before the first.
     """
 
-    def __init__(self, started_ns: int) -> None:
-        self.messages = 0
-        self.lost: int | None = 0
+    def __init__(self, started_ns: int, before: Mapping[bytes | None, int] | None = None) -> None:
+        self.numbers = Numbers(before or {})
         self.largest_gap_ns = 0
         self.last_ns: int | None = None
         self._first_ns = self._started_ns = started_ns
-        self._sequences: dict[bytes | None, int] = {}
         self._reported = (started_ns, 0, 0)  # when, messages and lost until then
         self._gap_ns = 0  # the largest since then
 
@@ -55,18 +52,8 @@ class Traffic:
             sequence: number that its publisher gave it.
             publisher: who that was, None where it is not known.
         """
-        if sequence is None:
-            self.lost = None
-        else:
-            last = self._sequences.get(publisher, sequence - 1)
-            if sequence <= last and publisher is not None:
-                return False
-            self._sequences[publisher] = sequence
-            if sequence <= last:  # one publisher's numbers never go back, so there are two
-                self.lost = None
-            elif self.lost is not None:
-                self.lost += sequence - last - 1
-        self.messages += 1
+        if not self.numbers.add(sequence, publisher):
+            return False
         if self.last_ns is None:
             self._first_ns = received_ns
         elif received_ns - self.last_ns > self._gap_ns:
@@ -75,10 +62,15 @@ class Traffic:
         self.last_ns = received_ns
         return True
 
-    def note_several_publishers(self) -> None:
-        """Takes note that more than one publishes here, in case the messages do not say who."""
-        if None in self._sequences:
-            self.lost = None
+    @property
+    def messages(self) -> int:
+        """Received so far."""
+        return self.numbers.messages
+
+    @property
+    def lost(self) -> int | None:
+        """Missing so far, None if that cannot be known."""
+        return self.numbers.lost
 
     def age_ns(self, now_ns: int) -> int:
         """How long ago the newest message came; before the first, how long we have waited."""
@@ -114,11 +106,15 @@ class Traffic:
         rate_hz = (self.messages - messages) * 1e9 / max(1, now_ns - then_ns)
         return Report(rate_hz, tuple(troubles))
 
-    def summary(self) -> dict[str, float | int | None]:
-        """The counts, for an episode's metadata."""
+    def summary(self, written: int | None = None) -> dict[str, float | int | None]:
+        """The counts, for an episode's metadata.
+
+        Args:
+            written: how many the file holds; all that came if None.
+        """
         return {
             'messages': self.messages,
-            'lost': self.lost,
+            **account(self.numbers, self.messages if written is None else written),
             'rate_hz': round(self.rate_hz, 3),
             'largest_gap_s': round(self.largest_gap_ns / 1e9, 6),
         }

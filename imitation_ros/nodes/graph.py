@@ -109,7 +109,7 @@ class Graph:
     ) -> None:
         self.close()
 
-    def start(self, name: str, parameters: Mapping[str, Any]) -> None:
+    def start(self, name: str, parameters: Mapping[str, Any]) -> subprocess.Popen[bytes]:
         """Starts the node `name` (a module of `imitation_ros.nodes`) with these parameters."""
         given = {key: value for key, value in parameters.items() if value not in ((), [], None)}
         document = {'/**': {'ros__parameters': {key: _plain(v) for key, v in given.items()}}}
@@ -126,11 +126,27 @@ class Graph:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        # A server drops its answer to a client that it has not discovered yet, so all clients are
-        # there before the server is.
-        own = {'get_state': GetState, 'set_parameters': SetParameters, **SERVICES.get(name, {})}
+        self.offer(name, name)
+        return self._processes[name]
+
+    def offer(self, name: str, kind: str) -> None:
+        """Makes the clients of a node that is about to be started.
+
+        A server drops its answer to a client that it has not discovered yet, so all clients are
+        there before the server is.
+
+        Args:
+            name: of the node on the graph.
+            kind: which of the package's nodes it is.
+        """
+        own = {'get_state': GetState, 'set_parameters': SetParameters, **SERVICES.get(kind, {})}
         for service, type in own.items():
             self._client(type, f'{name}/{service}')
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Node → its process."""
+        return {name: process.pid for name, process in self._processes.items()}
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Waits until every node is active.

@@ -6,13 +6,17 @@ It never moves the robot by itself: `supervisor` decides whether the action is e
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 import sys
 import threading
 from typing import Any
 
-from imitation_ros.errors import CheckpointError, ImitationError
+from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract, load_contract
+from imitation_ros.learning.meta.meta_policy import load_meta_policy
+from imitation_ros.learning.meta.recorded import adapt_recorded, newest_episode
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
@@ -36,9 +40,19 @@ class PolicyParams(NodeParams):
     checkpoint: str = param('', 'Folder of the checkpoint; set it and call ~/reload.', live=True)
     contract: str = param('', "The robot's contract; a checkpoint made for another is refused.")
     lockstep: bool = param(False, 'Answer each stamped observation instead of running a timer.')
+    novelty_limit: float = param(
+        0.0,
+        'Deviations beyond all training data from where on there is no action, and the robot '
+        'holds; 0: novelty is only told.',
+        low=0.0,
+        live=True,
+    )
     reload_timeout_s: float = param(
         30.0, 'A checkpoint that takes longer to load is refused, s.', low=0.1, high=3600.0
     )
+    meta: str = param('', 'Folder of the meta policy that ~/adapt begins with.')
+    episode: str = param('', 'Demonstration for ~/adapt; of a folder the newest.', live=True)
+    adapted: str = param('checkpoints/adapted', 'Folder of the checkpoints that ~/adapt makes.')
 
 
 @dataclass(frozen=True)
@@ -46,13 +60,15 @@ class Driver:
     """A policy, where it came from, and what its status says each tick.
 
     `planned` tells whether a status must say, too, which tick an action was planned at: not all
-    do, as a policy may carry out several actions of a chunk.
+    do, as a policy may carry out several actions of a chunk. `note` is what an operator should
+    know of an adapted one.
     """
 
     policy: Policy
     path: str
     values: dict[str, str]
     planned: bool
+    note: str = ''
 
     @classmethod
     def load(cls, path: str, contract: Contract) -> Driver:
@@ -78,13 +94,18 @@ class Driver:
             raise CheckpointError(f'{self.path}: on the newest observations: {error}') from None
         self.policy.reset()
 
-    def status_values(self) -> dict[str, str]:
-        """What the status of a tick says, after the policy has acted."""
-        values = self.values
-        for name, value in self.policy.signals.items():
-            values = {**values, name: f'{value:.6g}'}
+    def novelty(self, frame: Frame) -> float:
+        """How far a frame is beyond the training data, in deviations."""
+        return self.policy.novelty.of(frame.observation) if self.policy.novelty else 0.0
+
+    def status_values(self, frame: Frame) -> dict[str, str]:
+        """What the status of a tick says, after the policy has acted on its frame."""
+        said = dict(self.policy.signals)
+        if self.policy.novelty:
+            said['novelty'] = self.novelty(frame)
+        values = {**self.values, **{name: f'{value:.6g}' for name, value in said.items()}}
         if self.planned:
-            values = {**values, 'planned': str(self.policy.planned_ns)}
+            values['planned'] = str(self.policy.planned_ns)
         return values
 
     def __str__(self) -> str:
@@ -112,6 +133,8 @@ class PolicyNode(ManagedNode):
         for name in ('checkpoint', 'contract'):
             if not getattr(self.params, name):
                 raise ParameterError(f'policy: parameter {name} is not set; valid: a path')
+        self._novelty_limit = self.params.novelty_limit
+        self.add_post_set_parameters_callback(self._on_parameters)
 
     def build(self) -> None:
         """Loads the checkpoint and checks it against the contract."""
@@ -130,6 +153,7 @@ class PolicyNode(ManagedNode):
         group = MutuallyExclusiveCallbackGroup()
         self._served = [
             self.create_service(Trigger, '~/reload', self._on_reload, callback_group=group),
+            self.create_service(Trigger, '~/adapt', self._on_adapt, callback_group=group),
             self.create_service(Trigger, '~/rollback', self._on_rollback),
         ]
         self._drive(driver)
@@ -156,14 +180,27 @@ class PolicyNode(ManagedNode):
         driver = self._driver
         if isinstance(frame, Gap):
             driver.policy.reset()  # a history must not span a gap
-            action, reason, values = None, frame.reason, driver.values
+            action, reason, values = None, frame.reason, lambda: driver.values
         else:
             self._newest = frame
-            action, reason = driver.policy.act(frame), ''
-            values = driver.status_values()
+            action, reason = driver.policy.act(frame), self._strange(driver, frame)
+            values = partial(driver.status_values, frame)
         with self.gate:
             if self.active:
-                self._actions.send(frame.tick_ns, action, reason, values)
+                self._actions.send(frame.tick_ns, None if reason else action, reason, values)
+
+    def _strange(self, driver: Driver, frame: Frame) -> str:
+        """Why a frame is so unlike the training data that the policy gives no action, or ''."""
+        limit = self._novelty_limit
+        if not limit or (novelty := driver.novelty(frame)) <= limit:
+            return ''
+        return f'novelty {novelty:.3g}: unlike all training data (limit {limit:.3g})'
+
+    def _on_parameters(self, changed: list[Parameter]) -> None:
+        """Keeps the limit at hand: to ask for a parameter takes longer than to act."""
+        for parameter in changed:
+            if parameter.name == 'novelty_limit':
+                self._novelty_limit = parameter.value
 
     def _on_repeat(self) -> None:
         with self.gate:
@@ -178,11 +215,30 @@ class PolicyNode(ManagedNode):
     async def _on_reload(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        """Loads on a thread of its own, so that no tick is missed, then swaps between two."""
-        path, present = live_value(self, 'checkpoint'), self._driver
-        loaded = await _within(
-            self.params.reload_timeout_s, lambda: self._load(path), Future(executor=self.executor)
-        )
+        """Loads what `checkpoint` names."""
+        path = live_value(self, 'checkpoint')
+        await self._take(path, lambda: self._load(path), response)
+        self.get_logger().info(f'reload: {response.message}')
+        return response
+
+    async def _on_adapt(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """Adapts to what `episode` names, and loads what comes of it."""
+        path = live_value(self, 'episode')
+        await self._take(path, lambda: self._adapt(path), response)
+        if response.success:
+            self.set_parameters([Parameter('checkpoint', value=self._driver.path)])
+            response.message += self._driver.note
+        self.get_logger().info(f'adapt: {response.message}')
+        return response
+
+    async def _take(
+        self, path: str, work: Callable[[], Driver | ImitationError], response: Trigger.Response
+    ) -> None:
+        """Works on a thread of its own, so that no tick is missed, then swaps between two."""
+        present = self._driver
+        loaded = await _within(self.params.reload_timeout_s, work, Future(executor=self.executor))
         if loaded is None:
             loaded = CheckpointError(
                 f'{path}: not loaded within {self.params.reload_timeout_s:g} s'
@@ -195,8 +251,26 @@ class PolicyNode(ManagedNode):
             self._before = present
             self._drive(loaded)
             response.success, response.message = True, str(loaded)
-        self.get_logger().info(f'reload: {response.message}')
-        return response
+
+    def _adapt(self, path: str) -> Driver | ImitationError:
+        """An adapted policy that was tried, or why not."""
+        try:
+            if not self.params.meta or not path:
+                raise CheckpointError('parameters meta and episode: not set; valid: folders')
+            episode = newest_episode(Path(path))
+            out = Path(self.params.adapted) / episode.name
+            parent = load_meta_policy(self.params.meta, self._contract)
+            verdict = adapt_recorded(parent, [episode], out)
+        except ImitationError as error:
+            return error
+        except Exception as error:  # whatever it is, the policy that drives stays
+            return EpisodeError(f'{path}: {error!r}')
+        loaded = self._load(str(out))
+        if isinstance(loaded, Driver):
+            notes = [f'meant: {verdict.meant}'] if verdict.means else []
+            notes += [f'warning: {warning}' for warning in verdict.warnings]
+            loaded = replace(loaded, note=''.join(f'; {each}' for each in notes))
+        return loaded
 
     def _load(self, path: str) -> Driver | ImitationError:
         """A policy that was tried on the newest frame, or why not."""

@@ -42,7 +42,7 @@ class LockstepSession:
     """Runs episodes on a graph of its own.
 
     Args:
-        task: 'reach', 'push' or 'pick_place'.
+        task: 'reach', 'push' or 'pick_place', or FAMILY/SEED.
         contract: name or path.
         sources: nodes that may drive, 'teleop_expert', 'policy' or both (with a gate of the
             supervisor) → their parameters beside contract and lockstep.

@@ -31,10 +31,10 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param
 from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._task import check_task
 from imitation_ros.sim.lockstep import Lockstep
 from imitation_ros.sim.model import PANDA
 from imitation_ros.sim.simulator import CAMERA_TOPIC, Channel, PHYSICS_HZ, Simulator
-from imitation_ros.sim.tasks import TASKS
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
@@ -52,7 +52,7 @@ START_NS = 1_000_000_000
 class SimArmParams(NodeParams):
     """Parameters of `sim_arm`."""
 
-    task: str = param('pick_place', 'What is asked of the arm.', one_of=tuple(TASKS))
+    task: str = param('pick_place', 'What is asked of the arm; FAMILY/SEED: docs/meta.md.')
     contract: str = param('panda_twist', 'Names the action topics and their form.')
     lockstep: bool = param(False, 'Wait for the answers to each tick instead of real time.')
     participants: tuple[str, ...] = param(
@@ -75,6 +75,7 @@ class SimArmNode(ManagedNode):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__('sim_arm', **kwargs)
         self.params: SimArmParams = load_params(self, SimArmParams)
+        check_task('sim_arm', self.params.task)
 
     def build(self) -> None:
         """Builds the world and its topics."""
@@ -154,8 +155,8 @@ class SimArmNode(ManagedNode):
             self._simulator.command(self._decoded({part: message}), self._steps)
 
     def _on_decision(self, message: Any, info: Mapping[str, int]) -> None:
-        if self.params.lockstep:
-            status = Status.decode(message)
+        status = self._read(message) if self.params.lockstep else None
+        if status is not None:
             self._answered(self._pairing.add_status(info['source_timestamp'], status))
 
     def _answered(self, ticks: list[TickAction]) -> None:
@@ -165,7 +166,17 @@ class SimArmNode(ManagedNode):
                 self._lockstep.answer('supervisor', tick.status.tick_ns)
 
     def _on_ack(self, message: Any) -> None:
-        self._lockstep.answer('recorder', Status.decode(message).tick_ns)
+        status = self._read(message)
+        if status is not None:
+            self._lockstep.answer('recorder', status.tick_ns)
+
+    def _read(self, message: Any) -> Status | None:
+        """The status that anybody may have sent, or None where it is none."""
+        try:
+            return Status.decode(message)
+        except MessageError as error:
+            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
+            return None
 
     def _decoded(self, messages: Mapping[str, Any]) -> dict[str, Any]:
         """The commands that can be read; the arm goes on with the last of the others."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 import sys
 import time
 from typing import Any
 
-from imitation_ros.errors import MessageError
+from imitation_ros.errors import ContractError, MessageError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.codecs import stamp_ns
@@ -24,6 +25,7 @@ from imitation_ros.frames.status import (
     STATUS_TYPE,
     TickAction,
 )
+from imitation_ros.frames.urdf import Urdf
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import (
     LATCHED,
@@ -39,9 +41,11 @@ from imitation_ros.nodes._sole import second_publisher
 from imitation_ros.nodes._streams import ActionListener
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
+from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
+from imitation_ros.supervision.workspace import Workspace
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
@@ -49,6 +53,8 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 EMERGENCY_TOPIC = 'emergency_stop'
+TICKS_IN_A_DECISION = 3
+"""At most; a source may be two ticks late without being silent."""
 GATE_SETTINGS = (
     'gate', 'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy',
     'risk', 'release', 'budget',
@@ -74,9 +80,28 @@ class SupervisorParams(NodeParams):
     home_speed: float = param(
         0.2, 'Speed of ~/home, as a fraction of the velocity limits.', low=0.01, high=1.0
     )
+    tracking_delay_s: float = param(
+        0.1,
+        'How far the robot may lag behind its commands, s; further than max_handover_error from '
+        'all of them is a fault. 0: nobody looks.',
+        low=0.0,
+        high=5.0,
+    )
     controller_timeout_s: float = param(
         0.0, "The robot controller's own limit for silence, s; 0: it has none.", low=0.0
     )
+    excess_limit: int = param(
+        20,
+        'Ticks in a row that a source may want what is far out of bounds; 0: any number, as in '
+        'lockstep.',
+        low=0,
+    )
+    urdf: str = param('', "File of the robot's URDF: its joint limits hold beside the contract's.")
+    tool_link: str = param('', 'Link of the URDF that must stay in the workspace.')
+    workspace_low: tuple[float, ...] = param(
+        (), 'Lower corner of the workspace in the root link of the URDF, m; empty: no workspace.'
+    )
+    workspace_high: tuple[float, ...] = param((), 'Upper corner of the workspace, m.')
     dart_noise: float = param(
         0.0,
         "Noise on the expert's executed actions, as a fraction of the largest one; never on a "
@@ -151,6 +176,9 @@ class SupervisorNode(ManagedNode):
             self.params.stale_after_s,
             self.params.home_speed,
             self.params.participants,
+            self.params.tracking_delay_s,
+            self._make_guard(),
+            0 if self.params.lockstep else self.params.excess_limit,
         )
         self._mux.takeover = Takeover(
             self.params.takeover,
@@ -159,6 +187,9 @@ class SupervisorNode(ManagedNode):
             self.params.takeover_idle_s,
         )
         self._tick: list[Command] = []  # what was sent since the last decision
+        # A simulated clock that is paused brings no new tick; what happens is said all the same.
+        ratio = self._contract.command_hz / self._contract.rate_hz
+        self._most_in_a_decision = TICKS_IN_A_DECISION * ceil(ratio)
         self._diagnosed: Mode | None = None
         self._notice = ''
         self._discarded: int | None = None  # first tick of a correction that was taken back
@@ -192,6 +223,28 @@ class SupervisorNode(ManagedNode):
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
 
+    def _make_guard(self) -> Guard:
+        """With the limits of the contract and, where there is one, of the URDF."""
+        params = self.params
+        boxed = bool(params.workspace_low or params.workspace_high or params.tool_link)
+        if not params.urdf:
+            if boxed:
+                raise ParameterError('supervisor: a workspace needs the parameter urdf')
+            return Guard(self._contract)
+        urdf = Urdf(params.urdf)
+        narrowed = urdf.tighten(self._contract)
+        return Guard(narrowed, self._make_workspace(urdf) if boxed else None)
+
+    def _make_workspace(self, urdf: Urdf) -> Workspace:
+        params = self.params
+        parts = {n: p for n, p in self._contract.actions.items() if p.absolute and p.joints}
+        if len(parts) != 1:
+            found = ', '.join(parts) or 'none'
+            raise ContractError('actions', f'joint targets: {found}', 'a workspace is of one part')
+        ((name, part),) = parts.items()
+        tool = urdf.tool(params.tool_link, part.joints)
+        return Workspace(self._contract, name, tool, params.workspace_low, params.workspace_high)
+
     def halt(self) -> None:
         """Brings the robot to rest: braking within the limits, then the last command is a hold."""
         for command in self._mux.last_commands(self._ros_ns()):
@@ -224,7 +277,8 @@ class SupervisorNode(ManagedNode):
                 except MessageError as error:
                     self._warn(f'{topic}: {error}')
                     continue
-                self._mux.measure(part, vector, stamp_ns(message), time.monotonic_ns())
+                now_ns, ros_ns = time.monotonic_ns(), self._ros_ns()
+                self._mux.measure(part, vector, stamp_ns(message), now_ns, ros_ns)
         if self.params.lockstep and self._mux.waiting_for is not None:
             self._answer(self._mux.waiting_for)
 
@@ -250,7 +304,8 @@ class SupervisorNode(ManagedNode):
                 return
             command = self._mux.command(time.monotonic_ns(), self._ros_ns())
             last = self._tick[-1] if self._tick else command
-            if (command.tick_ns, command.mode) != (last.tick_ns, last.mode):
+            changed = (command.tick_ns, command.mode) != (last.tick_ns, last.mode)
+            if changed or len(self._tick) >= self._most_in_a_decision:
                 self._decide()
             self._send(command)
         if self._mux.resting:
@@ -414,6 +469,8 @@ class SupervisorNode(ManagedNode):
             'holder': authority.holder or '',
             'gate': self._mux.gating.config.gate if self._mux.gating else '',
             'correction': self._mux.corrections.notice,
+            'excess': str(self._mux.excess.total),
+            'novelty': self._mux.watches['policy'].values.get('novelty', ''),
         }
         for stream, watch in self._mux.watches.items():
             values[stream] = problems[stream] or f'live ({watch.source})'

@@ -17,8 +17,8 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._params import load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ActionListener, ActionStream, FrameStream
-from imitation_ros.sim.experts import make_expert
-from imitation_ros.sim.tasks import TASKS
+from imitation_ros.nodes._task import check_task
+from imitation_ros.sim.family_expert import find_expert
 from imitation_ros.teleop.simulated_human import SimulatedHuman
 from imitation_ros.teleop.skill import Skilled
 from imitation_ros.types import Action, Frame, Gap
@@ -29,7 +29,7 @@ class TeleopExpertParams(NodeParams):
     """Parameters of `teleop_expert`."""
 
     contract: str = param('', "The robot's contract: a path, or the name of an own contract.")
-    task: str = param('pick_place', 'What to demonstrate.', one_of=tuple(TASKS))
+    task: str = param('pick_place', 'What to demonstrate; FAMILY/SEED: docs/meta.md.')
     lockstep: bool = param(False, 'Answer each stamped observation instead of running a timer.')
     skill: float = param(1.0, '1 is the expert; less is slower and shaky.', low=0.0, high=1.0)
     seed: int = param(0, 'Of the shaking.', low=0)
@@ -56,12 +56,13 @@ class TeleopExpertNode(ManagedNode):
             raise ParameterError(
                 'teleop_expert: parameter contract is not set; valid: a path or name'
             )
+        check_task('teleop_expert', self.params.task)
 
     def build(self) -> None:
         """Makes the expert for the contract; it refuses one that lacks what it needs to see."""
         params = self.params
         contract = load_contract(params.contract)
-        expert = make_expert(params.task, contract)
+        expert = find_expert(params.task, contract)
         self._expert = Skilled(expert, contract, params.skill, params.seed)
         self._actions = ActionStream(self, contract, 'teleop')
         self._frames = FrameStream(self, contract, params.lockstep, self._on_tick, self._on_repeat)
@@ -124,7 +125,7 @@ class TeleopExpertNode(ManagedNode):
         with self.gate:
             if self.active:
                 values = {'engaged': 'true' if engaged else 'false'}
-                self._actions.send(tick_ns, action, reason, values)
+                self._actions.send(tick_ns, action, reason, lambda: values)
 
     def _on_repeat(self) -> None:
         with self.gate:

@@ -20,6 +20,7 @@ from imitation_ros.frames.contract import Contract, parse_contract
 from imitation_ros.policies.model_folder import check_contract, ModelFolder, present
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.policy import Policy
 from imitation_ros.policies.risk import Risk
 from torch import Tensor
@@ -53,6 +54,8 @@ def save_checkpoint(folder: Path | str, policy: Policy, record: Mapping[str, Any
     }
     if policy.risk:
         document['risk'] = {'threshold': policy.risk.threshold}
+    if policy.novelty:
+        document['novelty'] = policy.novelty.to_document()
     policy.checkpoint = _FOLDER.write(folder, _tensors(policy.network, policy.risk), document)
     return policy.checkpoint
 
@@ -78,16 +81,18 @@ def load_checkpoint(folder: Path | str, contract: Contract | None = None) -> Pol
         hidden = tuple(document['architecture']['hidden'])
         architecture = Architecture(**{**document['architecture'], 'hidden': hidden})
         normalization = Normalization.from_document(document['normalization'], *specs)
+        covered = document.get('novelty')
+        novelty = covered and Novelty.from_document(covered, normalization.observations, specs[0])
         threshold = float(document['risk']['threshold']) if 'risk' in document else None
+        network = Network(*specs, architecture, normalization)
     except CheckpointError:
         raise
     except (ImitationError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder / DOCUMENT}: {type(error).__name__}: {error}') from None
-    network = Network(*specs, architecture, normalization)
     risk = Risk(network.features, threshold) if threshold is not None else None
     _FOLDER.read_weights(folder, document, _tensors(network, risk))
     digest = document['weights_sha256']
-    return Policy(contract, architecture, normalization, network, digest, risk)
+    return Policy(contract, architecture, normalization, network, digest, risk, novelty)
 
 
 def read_record(folder: Path | str) -> dict[str, Any]:
@@ -96,7 +101,10 @@ def read_record(folder: Path | str) -> dict[str, Any]:
     Raises:
         CheckpointError: `policy.json` is missing or damaged.
     """
-    record: dict[str, Any] = _FOLDER.read_document(present(Path(folder).resolve()))['training']
+    path = present(Path(folder).resolve())
+    record = _FOLDER.read_document(path).get('training')
+    if not isinstance(record, dict):
+        raise CheckpointError(f'{path / DOCUMENT}: no training record')
     return record
 
 

@@ -22,6 +22,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 DIFFERENCES_SHOWN = 8
+MAX_DOCUMENT_BYTES = 1 << 24
+"""Parsed, a document takes ten times its size."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,17 @@ class ModelFolder:
         """
         path = folder / self.document
         try:
-            document = json.loads(self._read(path))
+            document = json.loads(self._read(path, MAX_DOCUMENT_BYTES))
+            if not isinstance(document, dict) or document.get('format') != self.format:
+                found = document.get('format') if isinstance(document, dict) else type(document)
+                raise CheckpointError(f'{path}: format {found!r}; valid: {self.format}')
+            fits = document.get('sha256') == digest(document)
         except (ValueError, RecursionError) as error:
             raise CheckpointError(f'{path}: no JSON: {error}') from None
-        if not isinstance(document, dict) or document.get('format') != self.format:
-            found = document.get('format') if isinstance(document, dict) else type(document)
-            raise CheckpointError(f'{path}: format {found!r}; valid: {self.format}')
-        if document.get('sha256') != digest(document):
+        if not fits:
             raise CheckpointError(f'{path}: damaged: its SHA-256 does not fit')
+        if not isinstance(document.get('weights_sha256'), str):
+            raise CheckpointError(f'{path}: no SHA-256 of {self.weights}')
         return document
 
     def read_weights(
@@ -101,7 +106,7 @@ class ModelFolder:
             CheckpointError: they are missing, damaged, not finite, or of another shape.
         """
         path = folder / self.weights
-        content = self._read(path)
+        content = self._read(path, _bytes(expected) + MAX_DOCUMENT_BYTES)
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != document['weights_sha256']:
             raise CheckpointError(
@@ -127,9 +132,13 @@ class ModelFolder:
         for name, tensor in weights.items():
             expected[name].data.copy_(tensor)
 
-    def _read(self, path: Path) -> bytes:
+    def _read(self, path: Path, max_bytes: int) -> bytes:
         try:
-            return path.read_bytes()
+            with path.open('rb') as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > max_bytes:
+                    raise CheckpointError(f'{path}: {size} bytes; valid: at most {max_bytes}')
+                return file.read()
         except OSError as error:
             raise CheckpointError(f'{path}: {error.strerror}; valid: {self.kind} folder') from None
 
@@ -184,6 +193,10 @@ def _replace_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     new.rename(folder)
     _sync(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
 
 
 def _old(folder: Path) -> Path:

@@ -23,6 +23,8 @@ import torch
 from torch import nn, Tensor
 
 KEYPOINTS = 32
+MAX_WEIGHTS = 1 << 28
+"""A gigabyte of them. A document of a few bytes must not ask for all memory."""
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,15 @@ def perceptron(sizes: Sequence[int], members: int = 1) -> nn.Sequential:
 
     Smooth units, since a few demonstrations leave most of the space between them: with rectifiers,
     `reach` from 10 demonstrations fails more often than not.
+
+    Raises:
+        ImitationError: too many weights.
     """
+    weights = members * sum(inputs * outputs for inputs, outputs in pairwise(sizes))
+    if weights > MAX_WEIGHTS:
+        raise ImitationError(
+            f'layers of {tuple(sizes)} units: {weights} weights; valid: at most {MAX_WEIGHTS}'
+        )
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         one = members == 1

@@ -156,7 +156,7 @@ def _standards(
         try:
             entry = document[group][name]
             mean, std = (np.array(entry[key], np.float64) for key in ('mean', 'std'))
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f'{where}: {type(error).__name__} {error}') from None
         if not mean.shape == std.shape == (spec.shape[-1],):
             raise ValueError(f'{where}: {mean.size} and {std.size} numbers, not {spec.shape[-1]}')

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.policies.network import Architecture, Inputs, Network, ParallelLinear
 from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.risk import Risk
 from imitation_ros.types import Action, Array, Frame, Observation
 import numpy as np
@@ -27,6 +29,7 @@ class Policy:
         architecture: of its network.
         normalization: from its training set.
         network: on the CPU.
+        novelty: knows what the training data covered; None for checkpoints of older versions.
         risk: guesses whether the expert would act differently; None for most policies.
         checkpoint: SHA-256 of the weights on disk, empty where there are none.
         signals: what it says of itself, of the chunk that it carries out; empty where it has
@@ -43,6 +46,7 @@ class Policy:
         network: Network,
         checkpoint: str = '',
         risk: Risk | None = None,
+        novelty: Novelty | None = None,
     ) -> None:
         self.contract = contract
         self.architecture = architecture
@@ -50,6 +54,7 @@ class Policy:
         self.network = network.cpu().eval()
         self.checkpoint = checkpoint
         self.risk = risk and risk.eval()
+        self.novelty = novelty
         self.signals: Mapping[str, float] = {}
         specs = contract.observation_specs
         self._vectors = [name for name, spec in specs.items() if not spec.image]
@@ -57,6 +62,11 @@ class Policy:
         self._tick_period_ns = contract.tick_period_ns
         self._observed = _joined([normalization.observations[name] for name in self._vectors])
         self._acted = _joined([self._standard(part) for part in network.heads])
+        ends = accumulate(head.outputs for head in network.heads.values())
+        self._heads = [  # with the outputs that are theirs; torch's own look-up is slow
+            (part, head, slice(end - head.outputs, end))
+            for (part, head), end in zip(network.heads.items(), ends)
+        ]
         history, chunk, members = architecture.history, architecture.chunk, architecture.members
         self._shape = (chunk, -1) if members == 1 else (members, chunk, -1)
         self._seen: deque[Observation] = deque(maxlen=history)
@@ -80,7 +90,12 @@ class Policy:
     def with_risk(self, risk: Risk) -> Policy:
         """The same policy with a safety classifier, not saved yet."""
         return Policy(
-            self.contract, self.architecture, self.normalization, self.network, risk=risk
+            self.contract,
+            self.architecture,
+            self.normalization,
+            self.network,
+            risk=risk,
+            novelty=self.novelty,
         )
 
     def reset(self) -> None:
@@ -141,26 +156,21 @@ class Policy:
 
     def _predict(self) -> dict[str, Array]:
         """The chunk that follows the history: part → (chunk, n)."""
-        chunk, start, outputs = {}, 0, self._outputs()
+        outputs = self._outputs()
         if outputs.ndim == 3:
             return self._agree(outputs)
-        for part, head in self.network.heads.items():
-            chunk[part] = head.mode(outputs[:, start : start + head.outputs])
-            start += head.outputs
-        return chunk
+        return {part: head.mode(outputs[:, mine]) for part, head, mine in self._heads}
 
     def _agree(self, outputs: Array) -> dict[str, Array]:
         """The chunk of an ensemble, and its uncertainty about what is carried out of it.
 
         That of the part which the members agree on least.
         """
-        chunk, start, doubts = {}, 0, []
-        for part, head in self.network.heads.items():
-            mine = slice(start, start + head.outputs)
+        chunk, doubts = {}, []
+        for part, head, mine in self._heads:
             chunk[part] = head.agreed(outputs[..., mine])
             executed = outputs[:, : self.architecture.execute, mine]
             doubts.append(head.disagreement(executed, self._acted.std[mine]))
-            start += head.outputs
         self.signals = {**self.signals, 'uncertainty': max(doubts)}
         return chunk
 

@@ -25,14 +25,20 @@ VALID = (
 )
 
 
-def commands_for(contract: Contract, model: ArmModel) -> dict[str, Command]:
+def commands_for(contract: Contract, model: ArmModel, gain: float = 1.0) -> dict[str, Command]:
     """Part → how it commands the arm.
+
+    Args:
+        contract: with the parts.
+        model: of the arm.
+        gain: how much faster than commanded the tool moves, by the parts that are velocities.
 
     Raises:
         TaskError: a part that the simulated arm cannot carry out.
     """
     return {
-        name: _command(f'actions.{name}', part, model) for name, part in contract.actions.items()
+        name: _command(f'actions.{name}', part, model, gain)
+        for name, part in contract.actions.items()
     }
 
 
@@ -71,9 +77,9 @@ def is_gripper(part: ActionPart) -> bool:
     return part.discrete and set(part.classes) == GRIPPER_CLASSES
 
 
-def _command(where: str, part: ActionPart, model: ArmModel) -> Command:
+def _command(where: str, part: ActionPart, model: ArmModel, gain: float) -> Command:
     if part.type in TWIST_FIELDS:
-        return _move_tool(tool_velocities(where, part, model), part.discrete)
+        return _move_tool(gain * tool_velocities(where, part, model), part.discrete)
     if part.joints and part.absolute:
         return _move_joints(joint_places(where, part, model))
     if is_gripper(part) and model.fingers:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imitation_ros.errors import TaskError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.sim.arm import Arm
 from imitation_ros.sim.commands import commands_for
+from imitation_ros.sim.families import find_task
 from imitation_ros.sim.model import ArmModel, PANDA
-from imitation_ros.sim.tasks import make_task, Task
-from imitation_ros.sim.world import Camera, UPRIGHT, World
+from imitation_ros.sim.tasks import Task
+from imitation_ros.sim.world import Camera, Item, World
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -52,7 +54,7 @@ class Simulator:
         substeps: steps of physics in a tick.
         channels: what `read` returns, topic by topic.
         tool: (3,) m, where the tool is.
-        cube: (3,) m.
+        cube: (3,) m, where the cube is that the task is about.
         goal: (3,) m.
         distance_m: how far the task is from its goal.
     """
@@ -70,15 +72,16 @@ class Simulator:
         Raises:
             TaskError: no such task, an arm that cannot be loaded, or an action it cannot do.
         """
-        self.task = make_task(task) if isinstance(task, str) else task
+        self.task = find_task(task) if isinstance(task, str) else task
         self.model = model
         self.substeps = max(1, round(PHYSICS_HZ / contract.rate_hz))
         self.step_s = 1.0 / (contract.rate_hz * self.substeps)
-        self.channels = _channels(model)
+        self.channels = _channels(model, self.task.items)
         self.camera = camera or Camera()
         self._tick_ns = contract.tick_period_ns
-        self._commands = commands_for(contract, model)
-        self._world = World(self.step_s, gui)
+        self._contract = contract
+        self._commands = commands_for(contract, model, self.task.gain)
+        self._world = World(self.step_s, gui, self.task.items)
         self._arm = Arm(self._world.client, model, self.step_s)
         self._world.save()
         self.reset(0)
@@ -87,10 +90,25 @@ class Simulator:
         """Starts the episode that belongs to `seed`."""
         layout = self.task.sample(np.random.default_rng(seed))
         self._world.restore()
-        self._world.place(layout.cube, layout.goal)
+        self._world.place(layout.items)
+        self.goal = layout.goal
+        names = [item.name for item in self.task.items]
+        self._cube_place = len(POSE_FIELDS) * (1 + names.index(self.task.moved))
         self._arm.reset(self._arm.kinematics.solve(layout.tool), self.task.closed)
         self._steps = self._steps_at_goal = 0
         self._measure(0)
+
+    def ask(self, task: Task) -> None:
+        """Asks for another task among the same items, from the next reset on.
+
+        Raises:
+            TaskError: it needs other items.
+        """
+        if task.items != self.task.items:
+            names = ', '.join(item.name for item in self.task.items)
+            raise TaskError(f'{task.name}: needs other items; valid: {names}')
+        self.task = task
+        self._commands = commands_for(self._contract, self.model, task.gain)
 
     def command(self, action: Action, steps: int | None = None) -> None:
         """Gives the arm a command, which stays in force until the next.
@@ -112,7 +130,7 @@ class Simulator:
 
     def shift_cube(self, offset: Array) -> None:
         """Moves the cube by (3,) m as if somebody had; it is seen there after the next step."""
-        self._world.shift_cube(offset)
+        self._world.shift(self.task.moved, offset)
 
     def read(self) -> Array:
         """The numbers of all `channels`, one after the other."""
@@ -171,20 +189,21 @@ class Simulator:
 
     def _measure(self, steps: int) -> None:
         """Reads the state after `steps` steps of physics; the order is that of `_channels`."""
-        poses = (*self._arm.tool_pose(), *self._world.cube_pose(), *self._world.goal, *UPRIGHT)
+        poses = [*self._arm.tool_pose()]
+        for item in self.task.items:
+            poses += self._world.pose(item.name)
         joints = self._arm.joint_states()
         self._numbers = np.array([*joints, *poses, 0.0])
         first = len(joints)
-        self.tool, self.cube, self.goal = (
-            self._numbers[first + pose : first + pose + 3] for pose in (0, 7, 14)
-        )
+        self.tool = self._numbers[first : first + 3]
+        self.cube = self._numbers[first + self._cube_place : first + self._cube_place + 3]
         self.distance_m = self.task.distance(self.tool, self.cube, self.goal)
         self._steps += steps
         self._steps_at_goal = self._steps_at_goal + steps if self.reached else 0
         self._numbers[-1] = self.success
 
 
-def _channels(model: ArmModel) -> tuple[Channel, ...]:
+def _channels(model: ArmModel, items: tuple[Item, ...]) -> tuple[Channel, ...]:
     joints = tuple(
         f'{array}.{joint}'
         for array in ('position', 'velocity', 'effort')
@@ -194,7 +213,6 @@ def _channels(model: ArmModel) -> tuple[Channel, ...]:
     return (
         Channel('joint_states', 'sensor_msgs/msg/JointState', joints),
         Channel('tool/pose', pose, POSE_FIELDS, model.base),
-        Channel('object/pose', pose, POSE_FIELDS, model.base),
-        Channel('goal/pose', pose, POSE_FIELDS, model.base),
+        *(Channel(f'{item.name}/pose', pose, POSE_FIELDS, model.base) for item in items),
         Channel('success', 'std_msgs/msg/Bool', ('data',)),
     )

@@ -6,12 +6,13 @@ depends on is pinned here: workspace, tolerance, hold, horizon, and the gripper'
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 from typing import ClassVar, NamedTuple
 
 from imitation_ros.errors import one_of, TaskError
-from imitation_ros.sim.world import CUBE_SIDE_M
+from imitation_ros.sim.world import CUBE, CUBE_SIDE_M, GOAL, Item
 from imitation_ros.types import Array
 import numpy as np
 
@@ -19,11 +20,20 @@ ON_TABLE_M = CUBE_SIDE_M / 2
 
 
 class Layout(NamedTuple):
-    """Where an episode starts; positions (3,) m in the arm's base frame."""
+    """Where an episode starts; positions (3,) m in the arm's base frame.
+
+    `items` holds everything that lies there by name, `cube` and `goal` what the task is about.
+    """
 
     tool: Array
     cube: Array
     goal: Array
+    items: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, tool: Array, cube: Array, goal: Array) -> Layout:
+        """With one cube and a goal that is seen."""
+        return cls(tool, cube, goal, {CUBE.name: cube, GOAL.name: goal})
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,7 @@ class Task:
         stay_ticks: ticks that an episode goes on after that.
         tool_start: where the tool starts.
         closed: whether the gripper starts closed.
+        gain: how much faster than commanded the tool moves; nobody is told.
     """
 
     tolerance_m: float
@@ -62,8 +73,19 @@ class Task:
     stay_ticks: int = 10
     tool_start: Box = Box((0.40, -0.10, 0.20), (0.50, 0.10, 0.30))
     closed: bool = False
+    gain: float = 1.0
     name: ClassVar[str]
     moves_cube: ClassVar[bool] = True
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What lies in the world."""
+        return CUBE, GOAL
+
+    @property
+    def moved(self) -> str:
+        """Which of the items is meant by the cube."""
+        return CUBE.name
 
     def sample(self, rng: np.random.Generator) -> Layout:
         """Draws where an episode starts."""
@@ -89,7 +111,7 @@ class Reach(Task):
 
     def sample(self, rng: np.random.Generator) -> Layout:
         """Draws tool, cube and goal from their boxes."""
-        return Layout(self.tool_start.sample(rng), self.cube.sample(rng), self.goal.sample(rng))
+        return Layout.of(self.tool_start.sample(rng), self.cube.sample(rng), self.goal.sample(rng))
 
 
 @dataclass(frozen=True)
@@ -116,7 +138,7 @@ class Push(Task):
         distance = rng.uniform(*self.distance_m)
         angle = rng.uniform(-self.direction_rad, self.direction_rad)
         ahead = distance * np.array([math.cos(angle), math.sin(angle), 0.0])
-        return Layout(tool, cube, cube + ahead)
+        return Layout.of(tool, cube, cube + ahead)
 
 
 @dataclass(frozen=True)
@@ -131,7 +153,7 @@ class PickPlace(Task):
 
     def sample(self, rng: np.random.Generator) -> Layout:
         """Draws tool, cube and goal from their boxes."""
-        return Layout(self.tool_start.sample(rng), self.cube.sample(rng), self.goal.sample(rng))
+        return Layout.of(self.tool_start.sample(rng), self.cube.sample(rng), self.goal.sample(rng))
 
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Reach, Push, PickPlace)}

@@ -1,7 +1,8 @@
-"""What surrounds the arm: physics, a table, a cube, a goal, and a camera that looks at them."""
+"""What surrounds the arm: physics, a table, things on it, and a camera that looks at them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 import math
 
@@ -16,6 +17,25 @@ TABLE_HALF_M = (0.45, 0.6, 0.05)
 UPRIGHT = (0.0, 0.0, 0.0, 1.0)
 FAR_AWAY = (0.0, 0.0, 10.0)
 SOLVER_ITERATIONS = 20
+
+
+@dataclass(frozen=True)
+class Item:
+    """A coloured thing in the world.
+
+    Attributes:
+        name: unique; its pose is on the topic NAME/pose.
+        color: red, green, blue, opaqueness, each 0..1.
+        solid: whether it is a cube that can be moved, or a marker that nothing can touch.
+    """
+
+    name: str
+    color: tuple[float, float, float, float]
+    solid: bool = True
+
+
+CUBE = Item('object', (0.15, 0.5, 0.2, 1))
+GOAL = Item('goal', (0.9, 0.1, 0.1, 1), solid=False)
 
 
 @dataclass(frozen=True)
@@ -62,12 +82,14 @@ class Camera:
 
 
 class World:
-    """A physics client of its own with a table, a cube and a marker for the goal.
+    """A physics client of its own with a table and some items.
 
     The origin is the arm's base, the table's top is z = 0.
     """
 
-    def __init__(self, step_s: float, gui: bool = False) -> None:
+    def __init__(
+        self, step_s: float, gui: bool = False, items: Sequence[Item] = (CUBE, GOAL)
+    ) -> None:
         self.client = bullet.connect(bullet.GUI if gui else bullet.DIRECT)
         bullet.setPhysicsEngineParameter(
             fixedTimeStep=step_s,
@@ -77,17 +99,12 @@ class World:
         )
         bullet.setGravity(0, 0, -9.81, physicsClientId=self.client)
         self._box(TABLE_HALF_M, 0.0, (0.75, 0.72, 0.68, 1), (*TABLE_TOP, -TABLE_HALF_M[2]))
-        half = CUBE_SIDE_M / 2
-        self._cube = self._box((half,) * 3, CUBE_MASS_KG, (0.15, 0.5, 0.2, 1), (0.5, 0.0, half))
-        bullet.changeDynamics(
-            self._cube,
-            -1,
-            lateralFriction=1.0,
-            spinningFriction=0.002,
-            physicsClientId=self.client,
-        )
-        self._marker_body = self._marker((0.9, 0.1, 0.1, 1))
-        self.goal = (0.0, 0.0, 0.0)
+        self._bodies = {
+            item.name: self._cube(item.color) if item.solid else self._marker(item.color)
+            for item in items
+        }
+        self._solid = [item.name for item in items if item.solid]
+        self._placed: dict[str, tuple[float, ...]] = {}
         self._snapshot = -1
 
     def save(self) -> None:
@@ -105,28 +122,30 @@ class World:
         moves by micrometres that it does not move in a fresh world. Parting all bodies drops them.
         """
         bullet.restoreState(self._snapshot, physicsClientId=self.client)
-        self._put(self._cube, FAR_AWAY)
+        for index, name in enumerate(self._solid):
+            self._put(name, (*FAR_AWAY[:2], FAR_AWAY[2] + index))
         bullet.performCollisionDetection(physicsClientId=self.client)
 
-    def place(self, cube: Array, goal: Array) -> None:
-        """Puts the cube, upright and at rest, and the goal at positions (3,) m."""
-        self.goal = tuple(goal.tolist())
-        self._put(self._cube, tuple(cube.tolist()))
-        self._put(self._marker_body, self.goal)
+    def place(self, positions: Mapping[str, Array]) -> None:
+        """Puts items, upright and at rest, at positions (3,) m."""
+        for name, position in positions.items():
+            self._put(name, tuple(position.tolist()))
 
-    def shift_cube(self, offset: Array) -> None:
-        """Moves the cube by (3,) m, upright and at rest."""
-        position = np.array(self.cube_pose()[:3]) + offset
-        self._put(self._cube, tuple(position.tolist()))
+    def shift(self, name: str, offset: Array) -> None:
+        """Moves an item by (3,) m, upright and at rest."""
+        position = np.array(self.pose(name)[:3]) + offset
+        self._put(name, tuple(position.tolist()))
 
     def step(self) -> None:
         """One step of physics."""
         bullet.stepSimulation(physicsClientId=self.client)
 
-    def cube_pose(self) -> tuple[float, ...]:
-        """Position and quaternion (x, y, z, w) of the cube."""
+    def pose(self, name: str) -> tuple[float, ...]:
+        """Position and quaternion (x, y, z, w) of an item."""
+        if name not in self._solid:
+            return (*self._placed[name], *UPRIGHT)
         position, turn = bullet.getBasePositionAndOrientation(
-            self._cube, physicsClientId=self.client
+            self._bodies[name], physicsClientId=self.client
         )
         return (*position, *turn)
 
@@ -136,10 +155,23 @@ class World:
             bullet.disconnect(physicsClientId=self.client)
             self.client = -1
 
-    def _put(self, body: int, position: tuple[float, ...]) -> None:
+    def _put(self, name: str, position: tuple[float, ...]) -> None:
+        self._placed[name] = position
         bullet.resetBasePositionAndOrientation(
-            body, position, UPRIGHT, physicsClientId=self.client
+            self._bodies[name], position, UPRIGHT, physicsClientId=self.client
         )
+
+    def _cube(self, color: tuple[float, ...]) -> int:
+        half = CUBE_SIDE_M / 2
+        body = self._box((half,) * 3, CUBE_MASS_KG, color, (0.5, 0.0, half))
+        bullet.changeDynamics(
+            body,
+            -1,
+            lateralFriction=1.0,
+            spinningFriction=0.002,
+            physicsClientId=self.client,
+        )
+        return body
 
     def _box(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+import math
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array
@@ -15,6 +16,7 @@ class _Measured:
     vector: Array
     stamp_ns: int | None
     received_ns: int
+    late_ns: int  # from its stamp until it came; below 0 for a stamp that is still to come
 
 
 class Feedback:
@@ -29,9 +31,25 @@ class Feedback:
         self._contract, self._needed = contract, needed
         self._measured: dict[str, _Measured] = {}
 
-    def take(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
-        """Takes the measured state of an action part."""
-        self._measured[part] = _Measured(vector, stamp_ns, now_ns)
+    def take(
+        self,
+        part: str,
+        vector: Array,
+        stamp_ns: int | None,
+        now_ns: int,
+        ros_ns: int | None = None,
+    ) -> None:
+        """Takes the measured state of an action part.
+
+        Args:
+            part: of the action.
+            vector: (n,).
+            stamp_ns: of its header, ROS time.
+            now_ns: steady time.
+            ros_ns: ROS time; None where stamps do not matter.
+        """
+        late_ns = 0 if stamp_ns is None or ros_ns is None else ros_ns - stamp_ns
+        self._measured[part] = _Measured(vector, stamp_ns, now_ns, late_ns)
 
     @property
     def vectors(self) -> dict[str, Array]:
@@ -44,16 +62,23 @@ class Feedback:
         return all(measured and measured.stamp_ns in (tick_ns, None) for measured in found)
 
     def lacking(self, now_ns: int) -> str:
-        """Real time: which measured state is missing, old or not finite, or ''."""
+        """Real time: which measured state is missing, old or not finite, or ''.
+
+        It ages on the steady clock from its stamp on, or from its arrival where that says more.
+        """
         for part in self._needed:
             source = self._contract.feedback_source(part)
             topic = source.topic if source else ''
             measured = self._measured.get(part)
             if measured is None:
                 return f'no feedback of {part} on {topic} yet'
-            age_s = (now_ns - measured.received_ns) / 1e9
-            if source is not None and age_s > source.max_age_s:
+            age_s = (now_ns - measured.received_ns + max(0, measured.late_ns)) / 1e9
+            limit_s = source.max_age_s if source else math.inf
+            if age_s > limit_s:
                 return f'the feedback of {part} on {topic} is {age_s:.2f} s old'
+            if -measured.late_ns / 1e9 > limit_s:
+                ahead_s = -measured.late_ns / 1e9
+                return f'the feedback of {part} on {topic} is stamped {ahead_s:.2f} s ahead'
             if not np.isfinite(measured.vector).all():
                 return f'the feedback of {part} on {topic} is not finite'
         return ''

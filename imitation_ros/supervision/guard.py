@@ -4,7 +4,8 @@ A malformed or non-finite command is refused whole, never repaired. Anything els
 within the contract's limits: of position, velocity and acceleration for absolute targets, of
 value and rate of change for velocities and deltas. The guard counts time in commands: `dt_s` is
 the nominal time between two of them and stays the same from reset to reset, so that a late timer
-slows the robot down and never makes it jump.
+slows the robot down and never makes it jump. A target whose tool would leave the workspace is
+taken back towards where the robot was last told to be.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from imitation_ros.errors import ContractError
 from imitation_ros.frames.contract import ActionPart, Contract
+from imitation_ros.supervision.workspace import Workspace
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -37,12 +39,21 @@ class Guard:
     `reset` puts it at the measured state; each later call gives the command that is due `dt_s`
     after the last one.
 
+    Args:
+        contract: of the robot, with its limits.
+        workspace: of its tool; None: anywhere within the limits.
+
     Attributes:
         measurable: the parts that start where they are measured: those with absolute targets.
         ready: whether `reset` was called, so that there is a state to start from.
+        excess: what was far out of bounds in the last target, '' for nothing.
     """
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, workspace: Workspace | None = None) -> None:
+        self._workspace, self.excess = workspace, ''
+        self._bounds = {
+            name: _wider(part) for name, part in contract.actions.items() if not part.discrete
+        }
         self._parts = {
             name: _limiter(name, part, contract.home.get(name))
             for name, part in contract.actions.items()
@@ -88,6 +99,9 @@ class Guard:
         """
         self._check_ready()
         values = self._checked(target)
+        self.excess = self._excess(values)
+        if self._workspace is not None:
+            self._keep_inside(self._workspace, values)
         return {
             name: limiter.advance(values[name], dt_s, remaining_s)
             for name, limiter in self._parts.items()
@@ -135,6 +149,21 @@ class Guard:
             raise Refused(f'action parts: found {found}; valid: {valid}')
         return {name: limiter.check(name, target[name]) for name, limiter in self._parts.items()}
 
+    def _excess(self, values: Mapping[str, list[float]]) -> str:
+        for name, bounds in self._bounds.items():
+            for index, (value, (low, high)) in enumerate(zip(values[name], bounds)):
+                if not low <= value <= high:
+                    return f'{name}: element {index} is far beyond its limits: {value:.3g}'
+        return ''
+
+    def _keep_inside(self, workspace: Workspace, values: dict[str, list[float]]) -> None:
+        limiter = self._parts[workspace.part]
+        target = limiter.clamped(values[workspace.part])
+        scaled = workspace.scaled(limiter.commanded, target)
+        if scaled != target:
+            self.excess = self.excess or f'{workspace.part}: the tool would leave the workspace'
+        values[workspace.part] = scaled
+
     def _check_ready(self) -> None:
         if not self.ready:
             raise Refused('the guard has no measured state to start from yet')
@@ -154,6 +183,7 @@ class _Limiter(Protocol):
     def at_rest(self) -> bool: ...
     def start(self, measured: list[float]) -> None: ...
     def check(self, name: str, target: Any) -> list[float]: ...
+    def clamped(self, target: list[float]) -> list[float]: ...
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array: ...
     def hold(self, dt_s: float) -> Array | None: ...
     def home(self, dt_s: float, speed: float) -> Array | None: ...
@@ -163,6 +193,17 @@ def _limiter(name: str, part: ActionPart, home: tuple[float, ...] | None) -> _Li
     if part.discrete:
         return _Choice(name, part)
     return _Target(part, home) if part.absolute else _Rate(part)
+
+
+EXCESS = 0.1
+"""Of a range, beyond either end: more is no longer the noise of somebody at the limit."""
+
+
+def _wider(part: ActionPart) -> list[tuple[float, float]]:
+    return [
+        (low - EXCESS * (high - low), high + EXCESS * (high - low))
+        for low, high in zip(part.low, part.high)
+    ]
 
 
 class _Target:
@@ -183,6 +224,9 @@ class _Target:
 
     def check(self, name: str, target: Any) -> list[float]:
         return _numbers(name, target, self.size)
+
+    def clamped(self, target: list[float]) -> list[float]:
+        return [min(max(goal, low), high) for goal, (low, high, *_) in zip(target, self._limits)]
 
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         steps = [
@@ -294,6 +338,9 @@ class _Rate:
     def check(self, name: str, target: Any) -> list[float]:
         return _numbers(name, target, self.size)
 
+    def clamped(self, target: list[float]) -> list[float]:
+        return [min(max(goal, low), high) for goal, (low, high, *_) in zip(target, self._limits)]
+
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         self._value = [
             value + min(max(min(max(goal, low), high) - value, -change * dt_s), change * dt_s)
@@ -337,6 +384,9 @@ class _Choice:
             raise Refused(f'{name}: class {value[0]}; valid: 0 to {self._classes - 1}')
         return value
 
+    def clamped(self, target: list[float]) -> list[float]:
+        return target
+
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         self._last = target
         return np.array(target, np.int64)
@@ -369,7 +419,8 @@ def _numbers(name: str, vector: Any, size: int) -> list[float]:
         raise Refused(f'{name}: found {array.dtype}; valid: numbers')
     if array.shape != (size,):
         raise Refused(f'{name}: shape {array.shape}; valid: ({size},)')
-    values: list[float] = array.astype(float, copy=False).tolist()
+    # A cast would warn of a signalling NaN.
+    values = [float(value) for value in array.tolist()]
     for value in values:
         if not math.isfinite(value):
             raise Refused(f'{name}: not finite: {values}')

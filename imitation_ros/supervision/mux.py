@@ -20,7 +20,9 @@ from imitation_ros.supervision.guard import Guard, Refused
 from imitation_ros.supervision.handover import Handover
 from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover
+from imitation_ros.supervision.tracking import Tracking
 from imitation_ros.supervision.watch import Watch
+from imitation_ros.supervision.workspace import Excess
 from imitation_ros.types import Action, Array
 
 EMERGENCY = 'emergency stop is pressed'
@@ -59,6 +61,9 @@ class Mux:
         home_speed: as a fraction of the velocity limits.
         participants: lockstep: streams whose word each tick waits for; empty: the holder's, or
             with a gate those that were there at `resume`.
+        tracking_delay_s: real time: how far the robot may lag behind; see `Tracking`.
+        guard: of narrower limits than the contract's; None: of those.
+        excess_limit: ticks in a row that may be far out of bounds; 0: any number.
 
     Attributes:
         authority: who drives.
@@ -66,6 +71,7 @@ class Mux:
         takeover: how a human asks for control; gates are told.
         corrections: how long the expert drove.
         noise: added to the expert's actions before they are executed.
+        excess: counts targets far out of bounds.
         pressed: whether the emergency stop is.
         waiting_for: lockstep: the stream whose tick waits for its measured state.
         watches: stream → what is known of it.
@@ -78,13 +84,17 @@ class Mux:
         stale_after_s: float = 0.0,
         home_speed: float = 0.2,
         participants: Collection[str] = (),
+        tracking_delay_s: float = 0.1,
+        guard: Guard | None = None,
+        excess_limit: int = 0,
     ) -> None:
         self._contract, self._lockstep = contract, lockstep
         self._period_ns = contract.tick_period_ns
         self._dt_s = 1 / (contract.rate_hz if lockstep else contract.command_hz)
         self._stale_after_ns = round(stale_after_s * 1e9) or 2 * self._period_ns
         self._home_speed, self._homing = home_speed, False
-        self._guard = Guard(contract)
+        self._guard = guard or Guard(contract)
+        self.excess = Excess(excess_limit)
         self._restart = True  # the next command must start at the measured state
         self._silent = True  # nothing was sent where the last command was due
         self.pressed = False
@@ -98,6 +108,7 @@ class Mux:
         self.takeover = Takeover(BUTTON, contract)
         self.corrections = Corrections()
         self._handover = Handover(contract, self._guard)
+        self._tracking = Tracking(contract, 0.0 if lockstep else tracking_delay_s)
         self._participants = frozenset(participants)
         self._awaited: set[str] = set()  # lockstep: who has spoken since `resume`, or was there
         self._taken = False  # hands have changed since the last command
@@ -118,11 +129,18 @@ class Mux:
         late = not self._lockstep and abs(late_ns) > self._stale_after_ns
         side = 'ago' if late_ns > 0 else 'ahead'
         fault = f'its action is for a tick {abs(late_ns) / 1e9:.2f} s {side}' if late else ''
-        self.watches[stream].take(tick, now_ns, fault)
+        self.watches[stream].take(tick, now_ns, fault, 0 if self._lockstep else late_ns)
 
-    def measure(self, part: str, vector: Array, stamp_ns: int | None, now_ns: int) -> None:
-        """Takes the measured state of an action part."""
-        self._feedback.take(part, vector, stamp_ns, now_ns)
+    def measure(
+        self,
+        part: str,
+        vector: Array,
+        stamp_ns: int | None,
+        now_ns: int,
+        ros_ns: int | None = None,
+    ) -> None:
+        """Takes the measured state of an action part; see `Feedback.take`."""
+        self._feedback.take(part, vector, stamp_ns, now_ns, None if self._lockstep else ros_ns)
 
     def problems(self, now_ns: int) -> dict[str, str]:
         """Stream → why it is not live in real time, '' if it is."""
@@ -198,11 +216,21 @@ class Mux:
     def command(self, now_ns: int, ros_ns: int) -> Command:
         """Real time: the command that is due now; empty while stopped and at rest."""
         tick_ns = ros_ns - ros_ns % self._period_ns
+        self._watch_robot(now_ns)
         self._settle(self.problems(now_ns), tick_ns, now_ns, ros_ns)
         if self.resting:
             self._silent = True
             return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
         return self._next(now_ns, tick_ns)
+
+    def _watch_robot(self, now_ns: int) -> None:
+        """A robot that moves must say where it is, and be where it was told to be."""
+        if self._homing and (lacking := self._lacking(now_ns)):
+            self.stop(lacking)
+        if self._restart or not (self._homing or self.authority.driving):
+            return
+        if astray := self._tracking.problem(self._feedback.vectors):
+            self.fail(astray)
 
     def answer(self, stream: str, now_ns: int) -> Command | None:
         """Lockstep: the command for the newest tick of `stream`, or None if it is not due.
@@ -284,8 +312,9 @@ class Mux:
             self._policy_since_ns = None
         elif self._policy_since_ns is None:
             self._policy_since_ns = ros_ns
-        problem = problems[stream] or self._unready(stream, now_ns)
-        helped = self.authority.drives('teleop') and not problems['teleop']
+        lacking = self._lacking(now_ns)
+        problem = problems[stream] or lacking or self._unready(stream)
+        helped = self.authority.drives('teleop') and not (problems['teleop'] or lacking)
         if stream == 'policy' and problem and not problems['policy'] and helped:
             stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
         self._taken |= self.authority.hand_to(stream, problem, reason)
@@ -295,18 +324,17 @@ class Mux:
         """Without a gate: in and out of hold."""
         holder = self.authority.holder
         if holder is not None and not problems[holder]:
-            problems = {**problems, holder: self._unready(holder, now_ns)}
+            problems = {**problems, holder: self._lacking(now_ns) or self._unready(holder)}
         self.authority.update(problems)
 
-    def _unready(self, stream: str, now_ns: int) -> str:
+    def _unready(self, stream: str) -> str:
         """Why a live source that does not drive yet must not begin to, or ''."""
         watch = self.watches[stream]
         if self.authority.drives(stream) or watch.action is None:
             return ''
         if stream == 'policy' and watch.planned_ns < (self._policy_since_ns or 0):
             return 'its action is older than the handover'
-        lacking = self._lacking(now_ns)
-        return lacking or self._handover.refusal(watch.action, self._feedback.vectors)
+        return self._handover.refusal(watch.action, self._feedback.vectors)
 
     def _far_away(self, problems: Mapping[str, str]) -> str:
         """Why the one live source must not begin to drive where the robot is, or ''."""
@@ -324,6 +352,7 @@ class Mux:
         try:
             if self._restart:
                 self._guard.reset(self._feedback.vectors)
+                self._tracking.start(self._feedback.vectors)
                 self._restart = False
             if authority.driving and authority.holder is not None:
                 watch = self.watches[authority.holder]
@@ -337,6 +366,7 @@ class Mux:
                 action = self._guard.hold(self._dt_s)
         except Refused as error:
             self.stop(str(error))
+        self._tracking.sent(action)
         return Command(tick_ns, action, authority.mode, source, authority.reason)
 
     def _drive(self, watch: Watch, now_ns: int) -> Action:
@@ -349,7 +379,10 @@ class Mux:
         if self.authority.holder == 'teleop':
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
-        return self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
+        command = self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
+        if fault := self.excess.count(watch.tick_ns, self._guard.excess):
+            self.fail(f'{watch.source}: {fault}')
+        return command
 
     def _start_over(self) -> None:
         """Lets the first command after a silence start at the measured state.

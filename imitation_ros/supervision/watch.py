@@ -41,7 +41,7 @@ class Watch:
         self._codecs = {name: ActionCodec(part) for name, part in contract.actions.items()}
         self.action: Action | None = None
         self.tick_ns: int | None = None
-        self.received_ns = 0
+        self.received_ns = self._born_ns = 0
         self.source = ''
         self.values: Mapping[str, str] = {}
         self.fault = 'nothing heard yet'
@@ -49,15 +49,17 @@ class Watch:
         self._flood_ns = contract.tick_period_ns * FLOOD // RATE_FACTOR
         self._heard: deque[int] = deque(maxlen=FLOOD)
 
-    def take(self, tick: TickAction, now_ns: int, fault: str = '') -> None:
+    def take(self, tick: TickAction, now_ns: int, fault: str = '', late_ns: int = 0) -> None:
         """Takes the whole action of a tick, or the word that there is none.
 
         Args:
             tick: from the stream.
             now_ns: steady time.
             fault: why it cannot be executed, where the caller knows that already.
+            late_ns: how old it is already.
         """
         self.tick_ns, self.received_ns = tick.status.tick_ns, now_ns
+        self._born_ns = now_ns - max(0, late_ns)
         self._heard.append(now_ns)
         self.source, self.values = tick.status.source, tick.status.values
         self.action, self.fault = None, fault or self._unfit(tick)
@@ -92,9 +94,12 @@ class Watch:
 
     def problem(self, now_ns: int, stale_after_ns: int) -> str:
         """Why the source is not live now, or ''."""
-        age_ns = now_ns - self.received_ns
-        if self.tick_ns is not None and age_ns > stale_after_ns:
-            return f'silent for {age_ns / 1e9:.2f} s (at most {stale_after_ns / 1e9:.2f} s)'
+        if self.tick_ns is not None and now_ns - self._born_ns > stale_after_ns:
+            silent_s, limit_s = (now_ns - self.received_ns) / 1e9, stale_after_ns / 1e9
+            if silent_s > limit_s:
+                return f'silent for {silent_s:.2f} s (at most {limit_s:.2f} s)'
+            age_s = (now_ns - self._born_ns) / 1e9
+            return self.fault or f'its action is {age_s:.2f} s old (at most {limit_s:.2f} s)'
         return self.fault or self._flooding()
 
     def _flooding(self) -> str:

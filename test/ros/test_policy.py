@@ -12,6 +12,7 @@ from imitation_ros.nodes.policy import PolicyNode
 from imitation_ros.policies.checkpoint import DOCUMENT, save_checkpoint, WEIGHTS
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
+from imitation_ros.policies.novelty import Novelty
 from imitation_ros.policies.policy import Policy
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ OTHER = contract(replaced={'high: 3,': 'high: 2,'})
 STATE, WIDTH = 'sensor_msgs/msg/JointState', 'std_msgs/msg/Float64'
 
 
-def save(folder, seed=0, made_for=ROBOT, weights=None, **settings):
+def save(folder, seed=0, made_for=ROBOT, weights=None, novelty=None, **settings):
     """An untrained policy on disk; returns its folder."""
     specs = made_for.observation_specs, made_for.action_specs
     vectors = specs[0], {'arm': specs[1]['arm']}
@@ -39,7 +40,8 @@ def save(folder, seed=0, made_for=ROBOT, weights=None, **settings):
     with torch.no_grad():
         for parameters in network.parameters() if weights is not None else ():
             parameters.fill_(weights)
-    save_checkpoint(folder, Policy(made_for, architecture, normalization, network), {})
+    policy = Policy(made_for, architecture, normalization, network, novelty=novelty)
+    save_checkpoint(folder, policy, {})
     return folder
 
 
@@ -177,3 +179,17 @@ def test_it_goes_down_and_up_again(ros, tmp_path):
     assert driven.node.autostart()
     driven.wait_for_ticks()
     assert driven.said.sent
+
+
+def test_what_is_unlike_the_training_data_is_told_and_where_configured_not_acted_on(ros, tmp_path):
+    size = sum(spec.shape[0] for spec in ROBOT.observation_specs.values() if not spec.image)
+    names = tuple(name for name, spec in ROBOT.observation_specs.items() if not spec.image)
+    seen = Novelty(names, np.full(size, -0.1), np.full(size, 0.1), np.full(size, 0.01))
+    robot = Driven(ros, tmp_path, save(tmp_path / 'p', novelty=seen))
+    # Element 'b' is at 0.2; the checkpoint's deviations are those of its normalization, 1.
+    ros.spin_until(lambda: robot.said.values.get('novelty') == '0.1', what='novelty')
+    robot.node.set_parameters([Parameter('novelty_limit', value=0.05)])
+    ros.spin_until(lambda: not robot.said.sent, what='no action')
+    assert robot.said.reason == 'novelty 0.1: unlike all training data (limit 0.05)'
+    robot.node.set_parameters([Parameter('novelty_limit', value=0.2)])
+    ros.spin_until(lambda: robot.said.sent, what='an action')

@@ -7,10 +7,12 @@ from contextlib import contextmanager
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
@@ -394,7 +396,25 @@ def test_a_full_disk_ends_the_episode_and_keeps_what_came_before(ros, recorder, 
     assert second.endswith('episode_000001')
     first = EpisodeReader(data / 'episode_000000')
     assert len(data_of(first, '/joint_states')) >= 20
-    assert (first.info.truncated, first.info.outcome) == (True, 'unknown')
+    assert (first.info.truncated, first.info.outcome) == (True, 'disk_full')
+
+
+def test_little_space_ends_the_episode_whole(ros, recorder, data, monkeypatch):
+    recorder()
+    robot = Robot(ros)
+    robot.start_episode()
+    for number in range(20):
+        robot.publish('joint_states', number)
+    robot.wait_until_recorded('joint_states', 20)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=(1 << 30) - 1))
+    ros.spin_until((data / 'episode_000000').exists)
+    episode = EpisodeReader(data / 'episode_000000')
+    assert (episode.info.truncated, episode.info.outcome) == (False, 'disk_full')
+    counts = json.loads(episode.info.notes['traffic'])['joint_states']
+    assert counts['written'] == len(data_of(episode, '/joint_states')) >= 20
+    assert counts['published'] == counts['written'] + counts['lost']
+    response = ros.call('recorder/start')
+    assert '1.07 GB free on the disk; at least 1.07' in response.message
 
 
 def test_whatever_else_goes_wrong_ends_the_episode_too(ros, recorder, data, monkeypatch):
@@ -412,6 +432,23 @@ def test_whatever_else_goes_wrong_ends_the_episode_too(ros, recorder, data, monk
     ros.spin_until(lambda: 'what came before' in ros.call('recorder/success').message)
     assert 'out of luck' in ros.call('recorder/success').message
     assert EpisodeReader(data / 'episode_000000').info.outcome == 'unknown'
+
+
+def test_a_defect_is_an_answer_too(ros, recorder, monkeypatch):
+    """An exception that nobody expected left the caller of the service waiting for ever."""
+    recorder()
+    robot = Robot(ros)
+    robot.start_episode()
+
+    def broken(*args):
+        raise RuntimeError('out of luck')
+
+    monkeypatch.setattr(EpisodeWriter, 'stop', broken)
+    response = ros.call('recorder/success')
+    assert not response.success
+    assert response.message == "RuntimeError('out of luck')"
+    monkeypatch.undo()
+    assert 'not recording' in ros.call('recorder/success').message
 
 
 def test_a_publisher_that_offers_less_can_join_while_recording(ros, recorder):

@@ -38,8 +38,8 @@ def test_loss_that_cannot_be_known_is_unknown(messages):
 
 def test_several_publishers_without_ids_make_the_loss_unknown():
     without_ids, with_ids = received((1, None), (2, None)), received((1, ONE), (2, ONE))
-    without_ids.note_several_publishers()
-    with_ids.note_several_publishers()
+    without_ids.numbers.note_several_publishers()
+    with_ids.numbers.note_several_publishers()
     assert (without_ids.lost, with_ids.lost) == (None, 0)
 
 
@@ -52,8 +52,9 @@ def test_a_latched_message_that_comes_again_counts_once():
 def test_rate_and_largest_gap():
     traffic = received((1, ONE), (2, ONE), (3, ONE))
     traffic.add(SECOND, 4, ONE)
-    assert traffic.summary() == {
-        'messages': 4, 'lost': 0, 'rate_hz': pytest.approx(3 / 0.9, abs=1e-3), 'largest_gap_s': 0.7
+    assert traffic.summary(written=3) == {
+        'messages': 4, 'published': 4, 'written': 3, 'lost': 1, 'lost_before_first': 0,
+        'lost_after_last': None, 'rate_hz': pytest.approx(3 / 0.9, abs=1e-3), 'largest_gap_s': 0.7,
     }  # fmt: skip
 
 

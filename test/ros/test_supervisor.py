@@ -17,6 +17,9 @@ from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.supervisor import SupervisorNode
 import numpy as np
 import pytest
+from rclpy.clock import Clock as RosClock
+from rclpy.clock import ClockType
+from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
 
 CONTRACT = Path(__file__).parents[2] / 'config/contracts/panda_position.yaml'
@@ -412,4 +415,69 @@ def test_a_bad_parameter_is_refused_at_start(ros, parameters, message):
 
 def test_a_missing_contract_is_refused_when_it_is_configured(ros):
     node = ros.start(SupervisorNode, autostart=False, contract='/no/such.yaml')
+    assert not node.autostart()
+
+
+def test_with_a_paused_clock_it_says_that_it_holds(ros):
+    """A decision waited for the next tick, which never came; the commands were at rest."""
+    from rosgraph_msgs.msg import Clock
+
+    clock = ros.publisher('/clock', 'rosgraph_msgs/msg/Clock')
+    robot = Robot(ros, use_sim_time=True)
+    ros.probe.set_parameters([Parameter('use_sim_time', value=True)])
+    running, message = [True], Clock()
+
+    def tick():
+        if running:
+            message.clock.nanosec += 10_000_000
+            message.clock.sec += message.clock.nanosec // 1_000_000_000
+            message.clock.nanosec %= 1_000_000_000
+        clock.publish(message)
+
+    ros.probe.create_timer(0.01, tick, clock=RosClock(clock_type=ClockType.STEADY_TIME))
+    steady = RosClock(clock_type=ClockType.STEADY_TIME)
+    ros.probe.create_timer(0.01, lambda: running and robot.send_feedback(), clock=steady)
+    ros.probe.create_timer(0.05, robot.send_action, clock=steady)
+    robot.drive()
+    robot.wait_for_mode('expert')
+    running.clear()
+    robot.wait_for_mode('hold')
+
+
+def test_a_clock_before_zero_does_not_end_a_node(ros):
+    """rclpy raised out of the executor: one message from anybody ended every node."""
+    robot = Robot(ros, use_sim_time=True)
+    clock = ros.publisher('/clock', 'rosgraph_msgs/msg/Clock')
+    ros.spin_until(lambda: ros.probe.count_subscribers('/clock'), what='the clock is heard')
+    bad, good = new('rosgraph_msgs/msg/Clock'), new('rosgraph_msgs/msg/Clock')
+    bad.clock.sec, good.clock.sec = -1, 7
+
+    def send():
+        clock.publish(bad)
+        clock.publish(good)
+        return robot.supervisor.get_clock().now().nanoseconds == 7 * 10**9
+
+    ros.spin_until(send, what='the good time')
+
+
+def test_limits_and_workspace_come_from_a_urdf_where_one_is_given(ros):
+    data = pytest.importorskip('pybullet_data').getDataPath()
+    urdf = f'{data}/franka_panda/panda.urdf'
+    box = {'workspace_low': [0.2, -0.1, 0.2], 'workspace_high': [0.8, 0.1, 0.9]}
+    robot = Robot(ros, urdf=urdf, tool_link='panda_hand', **box)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    robot.target = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
+    robot.wait_for_mode('stopped')
+    reason = robot.decided[-1].reason
+    assert 'arm: the tool would leave the workspace, 20 ticks in a row' in reason
+    assert 0.05 < robot.arm[-1].data[0] - HOME[0] < 0.5
+
+
+@pytest.mark.parametrize(
+    'parameters', [{'urdf': '/nowhere.urdf'}, {'tool_link': 'hand'}, {'workspace_low': [0.0]}]
+)
+def test_it_refuses_to_start_with_half_a_workspace(ros, parameters):
+    node = ros.start(SupervisorNode, autostart=False, contract=str(CONTRACT), **parameters)
     assert not node.autostart()

@@ -244,6 +244,7 @@ def test_in_lockstep_the_expert_answers_each_whole_tick_with_its_label(ros):
     [
         (TeleopExpertNode, {}, 'contract is not set'),
         (TeleopExpertNode, {'contract': 'panda_reach', 'task': 'reech'}, "did you mean 'reach'"),
+        (TeleopExpertNode, {'contract': 'panda_reach', 'task': 'reech/7'}, "did you mean 'reach'"),
         (TeleopExpertNode, {'contract': 'panda_reach', 'skill': 1.5}, 'skill'),
         (TeleopJoyNode, {}, 'contract is not set'),
         (TeleopLeaderNode, {}, 'contract is not set'),

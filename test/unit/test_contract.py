@@ -232,7 +232,7 @@ WRONG_TEXT = [
     ('rate_hz: ' + '9' * 5000, "YAML, line 1: '999.*; valid: quote it"),
     ('a: 2026-01-01', 'a: found a date; valid: numbers and text'),
     ('a: 1\n---\nb: 2', 'YAML, line 2: but found another document'),
-    ('[' * 5000, 'YAML: nested too deeply'),
+    ('[' * 5000, 'YAML, line 1: nested deeper than 32 levels'),
     ('#' * (1 << 19), 'YAML: 524288 characters; at most'),
     ('a: \0', 'YAML: '),
 ]
@@ -472,7 +472,7 @@ def test_the_fingerprint_is_the_same_on_every_machine_and_version():
         (lambda path: None, r'c.yaml: no such file; .*own contracts: diff_drive, .*panda_twist'),
         (lambda path: path.mkdir(), 'c.yaml: no such file'),
         (lambda path: path.write_bytes(b'\xff\xfe\x00'), 'c.yaml: cannot be read: .*utf-8'),
-        (lambda path: path.write_bytes(b'#' * (1 << 19)), 'c.yaml: 524288 bytes; at most 262144'),
+        (lambda path: path.write_bytes(b'#' * (1 << 19)), 'c.yaml: 524288 bytes; at most 65536'),
         (lambda path: path.write_text('name: x\nname: y'), 'c.yaml: YAML, line 2: duplicate key'),
         (lambda path: path.write_text('{}'), 'c.yaml: .*: missing'),
     ],

@@ -119,6 +119,8 @@ def topics_in_the_code():
         ROOT / 'imitation_ros/sim/simulator.py',
     ]
     texts = set().union(*(strings(path) for path in modules))
+    items = strings(ROOT / 'imitation_ros/sim/world.py')
+    texts |= {f'{item}/pose' for item in items if item.isidentifier()}
     return texts | {*STATUS_TOPICS.values(), ACK_TOPIC, EPISODE_TOPIC}
 
 

@@ -62,6 +62,25 @@ def test_messages_come_in_the_order_of_their_receipt_across_chunks(tmp_path):
     assert times == [1, 2, 3, 4, 5, 8, 9, 20, 30]
 
 
+def test_messages_received_at_the_same_time_come_as_they_were_written(tmp_path):
+    """A later chunk that began earlier was read first: a topic's messages changed places."""
+    path = tmp_path / 'x.mcap'
+    with open(path, 'wb') as file:
+        writer = McapWriter(file)
+        writer.start('ros2')
+        schema = writer.register_schema(FLOAT, 'ros2msg', b'float64 data\n')
+        one, other = (writer.register_channel(name, 'cdr', schema) for name in ('/a', '/b'))
+        written = [(one, 5), (one, 5), None, (other, 1), (one, 5), (one, 5)]
+        for number, message in enumerate(written):
+            if message is None:
+                writer.flush()
+            else:
+                writer.add_message(message[0], message[1], bytes(12), 0, number)
+        writer.finish()
+    found = [message.sequence for message in EpisodeReader(path).messages()]
+    assert found == [3, 0, 1, 4, 5]
+
+
 @pytest.mark.parametrize('compression', list(CompressionType))
 def test_every_compression(tmp_path, compression):
     path = write_mcap(tmp_path / 'x.mcap', [[1, 2], [3]], compression=compression)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.repair import find_unfinished, repair, repair_dataset
 from imitation_ros.episodes.writer import EpisodeWriter
@@ -75,7 +77,10 @@ def test_only_what_was_cut_off_is_found(tmp_path):
 
 
 @pytest.mark.parametrize('keep', [0.0, 0.003, 0.1, 0.2])
-def test_a_recording_without_messages_is_removed(tmp_path, keep):
+def test_a_recording_without_messages_is_removed(tmp_path, keep, monkeypatch):
+    monkeypatch.setattr(
+        'imitation_ros.episodes.writer.FLUSH_PERIOD_S', 60
+    )  # one chunk, at the end
     repaired = repair(cut_off(tmp_path / 'e', keep))
     assert repaired.episode is None
     assert 'an empty recording was removed' in str(repaired)
@@ -129,6 +134,35 @@ def test_an_interrupted_repair_loses_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / 'e').exists()
     assert repair(recording).messages > 50
     assert [path.name for path in tmp_path.iterdir()] == ['e']
+
+
+def test_a_repair_without_room_takes_none(tmp_path, monkeypatch):
+    """Half a copy lay on the full disk until the next repair."""
+    recording = cut_off(tmp_path / 'e', 0.8, ticks=100)
+
+    def full(*message):
+        raise OSError(28, 'No space left on device')
+
+    with monkeypatch.context() as patch:
+        patch.setattr('mcap.writer.Writer.add_message', full)
+        with pytest.raises(EpisodeError, match='cannot be written: No space left on device'):
+            repair(recording)
+    assert [path.name for path in tmp_path.iterdir()] == ['e.recording']
+    assert repair(recording).messages > 50
+
+
+def test_what_is_saved_is_accounted_for(tmp_path):
+    recording = cut_off(tmp_path / 'e', 0.8, ticks=100)
+    repair(recording)
+    reader = EpisodeReader(tmp_path / 'e')
+    counts = json.loads(reader.info.notes['traffic'])
+    assert counts['joint_states'] == {
+        'published': reader.topics['/joint_states'].messages,
+        'written': reader.topics['/joint_states'].messages,
+        'lost': 0,
+        'lost_before_first': 0,
+        'lost_after_last': None,
+    }
 
 
 def test_nothing_is_overwritten(tmp_path):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from contextlib import suppress
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 from imitation_ros.episodes.definitions import message_definition
 from imitation_ros.episodes.info import EpisodeInfo
@@ -240,6 +243,59 @@ def test_a_full_disk_stops_the_episode_and_costs_nothing_before(tmp_path, small_
     reader = EpisodeReader(tmp_path / 'e')
     assert reader.info.truncated
     assert [message.data for message in reader.messages()] == sent[: repaired.messages]
+
+
+def test_a_slow_disk_does_not_keep_messages_from_the_kernel(tmp_path, monkeypatch):
+    """One thread flushed and synced: what came while the disk was busy waited for it."""
+    fsync, syncing, go_on = os.fsync, threading.Event(), threading.Event()
+
+    def slow(descriptor):
+        if threading.current_thread().name == 'sync':
+            syncing.set()
+            go_on.wait()
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', slow)
+    writer = EpisodeWriter(tmp_path / 'e')
+    assert syncing.wait(10)
+    write_floats(writer, 10)
+    file = tmp_path / 'e.recording/e_0.mcap'
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if len(list(EpisodeReader(file, salvage=True).messages())) == 10:
+            break
+        os.sched_yield()
+    assert not go_on.is_set()
+    assert len(list(EpisodeReader(file, salvage=True).messages())) == 10
+    go_on.set()
+    writer.stop()
+
+
+def test_little_space_shows_before_the_disk_is_full(tmp_path, monkeypatch):
+    writer = EpisodeWriter(tmp_path / 'e', min_free_bytes=1000)
+    write_floats(writer, 10)
+    monkeypatch.setattr(shutil, 'disk_usage', lambda path: SimpleNamespace(free=999))
+    deadline = time.monotonic() + 5
+    while writer.low_space is None and time.monotonic() < deadline:
+        os.sched_yield()
+    assert '0.00 GB free on the disk' in str(writer.low_space)
+    assert writer.error is None
+    reader = EpisodeReader(writer.stop('disk_full'))
+    assert (reader.info.outcome, reader.info.truncated) == ('disk_full', False)
+    assert len(list(reader.messages())) == 10
+
+
+def test_what_is_saved_says_that_the_disk_was_full_even_after_a_kill(tmp_path, small_disk):
+    writer = EpisodeWriter(tmp_path / 'e')
+    number = writer.add_topic('/x', 'sensor_msgs/msg/Image')
+    with suppress(EpisodeError):
+        for index in range(50):
+            writer.write(number, os.urandom(100_000), WALL_NS + index, WALL_NS, index + 1)
+    assert 'File too large' in str(writer.error)
+    del writer
+    repair(tmp_path / 'e.recording')
+    info = EpisodeReader(tmp_path / 'e').info
+    assert (info.outcome, info.truncated) == ('disk_full', True)
 
 
 def test_a_full_disk_shows_although_no_message_comes(tmp_path):

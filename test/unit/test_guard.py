@@ -209,6 +209,14 @@ def test_a_malformed_command_is_refused_whole(case):
         np.testing.assert_array_equal(after[part], expected[part])
 
 
+@pytest.mark.filterwarnings('error')
+def test_a_signalling_nan_of_32_bits_is_refused_without_a_warning():
+    """The cast to 64 bits warned, which is an exception where warnings are errors."""
+    signalling = np.frombuffer(b'\x01\x00\xa0\x7f' * 3, np.float32)
+    with pytest.raises(Refused, match='not finite'):
+        started().advance(action(signalling), 0.01, 0.05)
+
+
 def test_a_missing_part_is_refused():
     with pytest.raises(Refused, match=r'found arm; valid: arm, base, gripper'):
         started().advance({'arm': np.zeros(3)}, 0.01, 0.05)

@@ -48,9 +48,16 @@ class Corridor:
         pass
 
 
-def make_imitator(algorithm='sac', contract=CONTRACT, objective='gail', **config):
-    expert = make_steps(0, episodes=6)
-    trainer = RewardTrainer(expert, contract, RewardConfig(objective=objective), seed=0)
+def make_imitator(
+    algorithm='sac',
+    contract=CONTRACT,
+    objective='gail',
+    inputs='state_action',
+    expert=None,
+    **config,
+):
+    expert = make_steps(0, episodes=6) if expert is None else expert
+    trainer = RewardTrainer(expert, contract, RewardConfig(inputs, objective=objective), seed=0)
     actor = ActorConfig(
         algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16, epochs=1
     )
@@ -97,6 +104,13 @@ def test_the_watcher_is_called_and_steps_are_those_of_the_simulation():
 
 
 @pytest.mark.parametrize('algorithm', ['sac', 'ppo'])
+def test_a_reward_of_whole_trajectories_pays_the_actor_step_by_step(algorithm):
+    imitator = make_imitator(algorithm, objective='ranking')
+    imitator.run()
+    assert imitator.trainer.updates > 0
+
+
+@pytest.mark.parametrize('algorithm', ['sac', 'ppo'])
 def test_airl_asks_the_actor_for_its_density(algorithm):
     imitator = make_imitator(algorithm, objective='airl')
     imitator.run()
@@ -116,6 +130,16 @@ def test_half_of_a_batch_is_demonstrated_and_paid_by_the_present_reward():
         imitator.trainer.network.g[-1].bias += 1.0
     again = imitator.trainer.network((batch.observations, batch.actions, batch.next_observations))
     np.testing.assert_allclose(again.detach(), before[:, 0] + 1.0, atol=1e-5)
+
+
+def test_demonstrations_that_were_only_watched_stay_out_of_the_replay_buffer():
+    """Their actions were shown to the critic as zeros."""
+    shown = make_steps(0, episodes=6).without_actions()
+    imitator = make_imitator(expert=shown, inputs='state_next')
+    imitator.run()
+    batch = imitator.model.replay_buffer.sample(64)
+    known = {row.tobytes() for row in shown.observation}
+    assert not any(row.numpy().tobytes() in known for row in batch.observations)
 
 
 def test_an_unknown_algorithm_is_refused():

@@ -148,7 +148,7 @@ def test_nodes_beside_the_simulated_arm_use_its_clock(path, described):
 
 def test_every_launch_file_of_the_readme_is_there():
     names = {path.name.removesuffix('.launch.py') for path in LAUNCH_FILES}
-    assert names == {'sim', 'record', 'deploy', 'demo', 'dagger', 'irl'}
+    assert names == {'sim', 'record', 'deploy', 'demo', 'dagger', 'irl', 'adapt'}
 
 
 def test_every_node_has_a_parameter_file(entry_points):

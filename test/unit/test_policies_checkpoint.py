@@ -202,11 +202,28 @@ def test_a_missing_folder_is_named(tmp_path):
         ({'architecture': {'hidden': [8], 'magic': 1}}, "unexpected keyword argument 'magic'"),
         ({'architecture': {'hidden': [1 << 40]}}, 'hidden: .* valid: units of each layer'),
         ({'contract': {'name': 'x'}}, 'rate_hz: missing'),
+        ({'architecture': {'hidden': [65536] * 2}}, 'weights; valid: at most 268435456'),
+        ({'architecture': {'hidden': [8], 'history': 1.5}}, 'TypeError'),
+        ({'weights_sha256': 7}, r'no SHA-256 of policy\.safetensors'),
     ],
 )
 def test_a_document_that_cannot_be_is_refused_by_key(folder, change, message):
     rewrite(folder, change)
     with pytest.raises(CheckpointError, match=message):
+        load_checkpoint(folder)
+
+
+def test_a_training_record_that_is_none_is_named(folder):
+    rewrite(folder, {'training': 3})
+    with pytest.raises(CheckpointError, match=r'policy\.json: no training record'):
+        read_record(folder)
+
+
+def test_more_weights_than_the_architecture_asks_for_are_not_read(folder):
+    """A file of 200 GB beside a small document would have been read into memory."""
+    with open(folder / 'policy.safetensors', 'ab') as file:
+        file.truncate(1 << 36)
+    with pytest.raises(CheckpointError, match=r'policy\.safetensors: 68719476736 bytes; valid'):
         load_checkpoint(folder)
 
 

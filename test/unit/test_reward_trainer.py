@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from imitation_ros.errors import CheckpointError, RewardError
 from imitation_ros.frames.contract import load_contract
@@ -28,8 +29,13 @@ def clumsy(seed=1, episodes=10):
     return replace(steps, episode=steps.episode + 100 * seed)
 
 
-@pytest.mark.parametrize('objective', ['gail', 'margin'])
-@pytest.mark.parametrize('regularization', ['gradient_penalty', 'spectral'])
+@pytest.mark.parametrize(
+    ('objective', 'regularization'),
+    [
+        *product(['gail', 'margin'], ['gradient_penalty', 'spectral']),
+        ('ranking', 'gradient_penalty'),
+    ],
+)
 def test_the_expert_scores_above_the_actor(objective, regularization):
     trainer = make_trainer(objective=objective, regularization=regularization)
     trainer.add(clumsy())
@@ -48,6 +54,23 @@ def test_airl_takes_the_actors_density_out_of_the_score():
         trainer.train(1)
     trainer.train(20, lambda observation, action: torch.zeros(len(action)))
     assert trainer.reward().disentangled().config.shaping is False
+
+
+def test_ranking_compares_whole_trajectories():
+    """Half of the actor's steps are the expert's own: only their sums tell the two apart."""
+    rng = np.random.default_rng(0)
+    expert, actor = make_steps(5, episodes=20), clumsy(episodes=20)
+    good = rng.random(len(actor)) < 0.5
+    mixed = replace(actor, action=np.where(good[:, None], expert.action, actor.action))
+    mixed = replace(
+        mixed, observation=np.where(good[:, None], expert.observation, actor.observation)
+    )
+    trainer = make_trainer(objective='ranking')
+    trainer.add(mixed)
+    trainer.train(500)
+    scores = trainer.reward().score_steps(mixed)
+    assert scores[good].mean() > scores[~good].mean()
+    assert auc(trainer.reward().score_steps(make_steps(3, episodes=30)), scores[~good]) > 0.6
 
 
 def test_shuffled_labels_give_no_order():

@@ -71,7 +71,7 @@ def test_without_argument_it_lists_all_verbs_and_installs_nothing(checkout):
     code, out, _ = checkout.run()
     listed = {line.split()[0] for line in out.splitlines() if line.startswith('  ')}
     assert code == 0
-    assert listed == {*VERBS, 'test', 'bench'}
+    assert listed == {*VERBS, 'test', 'bench', 'faults'}
     assert not (checkout.folder / '.venv').exists()
 
 

@@ -141,7 +141,7 @@ def test_a_bag_that_was_changed_is_aligned_anew(tmp_path):
     assert TrainingSet.from_folder(tmp_path / 'data').hash != hash_before
 
 
-@pytest.mark.parametrize('damage', ['cut', 'empty', 'header', 'garbage'])
+@pytest.mark.parametrize('damage', ['cut', 'empty', 'header', 'garbage', 'text', 'deep'])
 def test_a_damaged_cache_is_made_anew(dataset, damage):
     expected = TrainingSet.from_folder(dataset).hash
     for path in (dataset / '.training_cache').iterdir():
@@ -151,6 +151,8 @@ def test_a_damaged_cache_is_made_anew(dataset, damage):
             'empty': b'',
             'header': b'\xff' * 8 + data[8:],
             'garbage': data[:8] + b'x' * (len(data) - 8),
+            'text': (3).to_bytes(8, 'little') + b'"a"',
+            'deep': (100_000).to_bytes(8, 'little') + b'[' * 100_000,
         }[damage]
         path.write_bytes(changed)
     assert TrainingSet.from_folder(dataset).hash == expected

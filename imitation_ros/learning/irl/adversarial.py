@@ -42,7 +42,8 @@ class AdversarialConfig:
         reward_every: steps between two turns of the reward; on-policy, its turns are the actor's.
         reward_updates: of the discriminator in a turn.
         averaging: share of the average that an actor's step leaves; 0 takes the last weights.
-        demonstrations_in_buffer: whether half of each batch off-policy is demonstrated.
+        demonstrations_in_buffer: whether half of each batch off-policy is demonstrated; never
+            where they were only watched, since nobody knows their actions.
         annealing: share of both learning rates that is left at the end, falling linearly.
         watch_every: steps between two calls of the watcher.
     """
@@ -97,9 +98,10 @@ class Imitator:
         self._learns = pay is None
         self.steps = 0
         self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
-        shown = trainer.demonstrations.fitted if config.demonstrations_in_buffer else None
+        fitted = trainer.demonstrations.fitted
+        shown = config.demonstrations_in_buffer and not fitted.watched
         self.model: BaseAlgorithm = make_actor(
-            config.actor, self.env, trainer.network, shown, seed, self._pace
+            config.actor, self.env, trainer.network, fitted if shown else None, seed, self._pace
         )
         self._average: AnyActor = copy.deepcopy(self._actor)
 

@@ -14,6 +14,7 @@ import math
 
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.policies.network import MAX_WEIGHTS
 from imitation_ros.policies.normalization import Standard, STD_FLOOR
 from imitation_ros.types import Array
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from torch import nn, Tensor
 
 INPUTS = ('state', 'state_action', 'state_next', 'state_action_next')
-OBJECTIVES = ('gail', 'airl', 'margin')
+OBJECTIVES = ('gail', 'airl', 'margin', 'ranking')
 REGULARIZATIONS = ('gradient_penalty', 'spectral')
 CHANGE_STD_FLOOR = 1e-4
 """Of what one tick changes, in the observation's unit."""
@@ -45,7 +46,8 @@ class RewardConfig:
         shaping: adds the potential γ h(s') - h(s), which never changes what is best to do.
         gamma: discount of the potential.
         hidden: units of each layer.
-        objective: 'gail' (logistic), 'airl' (logistic against the actor's density), or 'margin'.
+        objective: 'gail' (logistic), 'airl' (logistic against the actor's density), 'margin', or
+            'ranking' (whole trajectories, by the means of their steps' scores).
         margin: by which the expert shall score above the actor, for 'margin'.
         regularization: 'gradient_penalty' on interpolates, or 'spectral' normalization.
         penalty: weight of the gradient penalty.
@@ -53,7 +55,7 @@ class RewardConfig:
         noise: on the actions of both sides while training, in their standard deviations, so that
             the exactness of a noiseless expert does not give it away.
         learning_rate: of Adam.
-        batch_size: of the expert and of the actor, each.
+        batch_size: of the expert and of the actor, each; 'ranking' draws snippets of its own.
         recent_steps: of the actor, that the reward is trained against.
         held_out_every: one of so many episodes, of each side, is kept for the held-out AUC.
     """
@@ -83,6 +85,8 @@ class RewardConfig:
                 )
         if not self.hidden or not all(1 <= units <= 65536 for units in self.hidden):
             raise ImitationError(f'hidden: {self.hidden}; valid: units of each layer, 1 to 65536')
+        if sum(inputs * outputs for inputs, outputs in pairwise(self.hidden)) > MAX_WEIGHTS:
+            raise ImitationError(f'hidden: {self.hidden}; valid: at most {MAX_WEIGHTS} weights')
         ranges = {
             'gamma': (0 <= self.gamma < 1, '0 to 1, less than 1'),
             'margin': (0 < self.margin < math.inf, 'above 0'),

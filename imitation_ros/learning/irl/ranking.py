@@ -9,6 +9,7 @@ Observations, ICML 2019, eq. 1).
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 import math
 
 from imitation_ros.errors import RewardError
@@ -19,7 +20,6 @@ from imitation_ros.learning.irl.objectives import ranking_loss
 from imitation_ros.learning.irl.reward import Calibration, Reward
 from imitation_ros.learning.irl.steps import check_layout, FEWEST_STEPS
 from imitation_ros.learning.irl.transitions import check_finite, Transitions
-from imitation_ros.types import Array
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,10 +27,54 @@ from torch import Tensor
 PAIRS = 16
 """Of trajectories, in an update."""
 SNIPPET = 25
-"""Steps that are drawn of each: sums of equal length, or long episodes would win by length."""
+"""Steps that are drawn of each: as many of all, or long episodes would win by length."""
 SCORE_DECAY = 1e-3
 """Weight of the scores' squares, which keeps them from growing without end."""
 DEFAULT = RewardConfig()
+
+
+@dataclass(frozen=True)
+class Trajectories:
+    """Where the steps of each are.
+
+    Attributes:
+        order: (N,) rows, those of a trajectory together.
+        start: (E,) of each in `order`.
+        count: (E,) its steps.
+    """
+
+    order: Tensor
+    start: Tensor
+    count: Tensor
+
+    @classmethod
+    def of(cls, steps: Transitions) -> Trajectories:
+        """Those of the episodes."""
+        order = np.argsort(steps.episode, kind='stable')
+        _, start, count = np.unique(steps.episode[order], return_index=True, return_counts=True)
+        return cls(torch.from_numpy(order), torch.from_numpy(start), torch.from_numpy(count))
+
+    def draw(self, rng: torch.Generator) -> Tensor:
+        """Rows of `PAIRS` snippets, one after the other, (PAIRS * SNIPPET,)."""
+        chosen = torch.randint(len(self.start), (PAIRS, 1), generator=rng)
+        share = torch.rand(PAIRS, SNIPPET, generator=rng, dtype=torch.float64)
+        within = (share * self.count[chosen]).long()
+        return self.order[self.start[chosen] + within].ravel()
+
+
+def snippets_loss(better: Tensor, worse: Tensor) -> Tensor:
+    """Bradley and Terry's loss of as many snippets of both.
+
+    A trajectory counts by its mean score: its sum would be sure of the order, and teach nothing
+    more, once the steps differ by a little.
+
+    Args:
+        better: (PAIRS * SNIPPET,) scores of drawn steps.
+        worse: the same of the other side.
+    """
+    means = [scores.reshape(-1, SNIPPET).mean(1) for scores in (better, worse)]
+    decay = means[0].square().mean() + means[1].square().mean()
+    return ranking_loss(means[0], means[1]) + SCORE_DECAY * decay
 
 
 class TrajectoryRanker:
@@ -79,14 +123,15 @@ class TrajectoryRanker:
             RewardError: too few steps, NaN in them, or the loss is not finite.
         """
         self._check(worse, 'worse')
-        rng = np.random.default_rng((self._seed, self.updates))
-        sides = [(tensors(steps), _rows(steps)) for steps in (self._better, worse)]
+        rng = torch.Generator().manual_seed(1_000_003 * self._seed + self.updates)
+        sides = [(tensors(steps), Trajectories.of(steps)) for steps in (self._better, worse)]
         losses = []
         good = copy.deepcopy(self.network.state_dict())
         for _ in range(updates):
-            better, worst = (self._sums(batch, rows, rng) for batch, rows in sides)
-            decay = SCORE_DECAY * (better.square().mean() + worst.square().mean())
-            loss = ranking_loss(better, worst) + decay
+            better, worst = (
+                self.network(_rows(batch, trajectories.draw(rng))) for batch, trajectories in sides
+            )
+            loss = snippets_loss(better, worst)
             losses.append(float(loss.detach()))
             if not math.isfinite(losses[-1]):
                 self.network.load_state_dict(good)
@@ -106,15 +151,6 @@ class TrajectoryRanker:
         raw = Reward(self.layout, self.config, network, Calibration(0.0, 1.0))
         return raw.calibrated(random, expert)
 
-    def _sums(self, batch: Batch, rows: list[Array], rng: np.random.Generator) -> Tensor:
-        """Scores of drawn snippets, summed, (PAIRS,)."""
-        chosen = np.stack(
-            [rng.choice(rows[rng.integers(len(rows))], SNIPPET) for _ in range(PAIRS)]
-        )
-        index = torch.from_numpy(chosen.ravel())
-        scores: Tensor = self.network((batch[0][index], batch[1][index], batch[2][index]))
-        return scores.reshape(PAIRS, SNIPPET).sum(1)
-
     def _check(self, steps: Transitions, where: str) -> None:
         if len(steps) < FEWEST_STEPS:
             raise RewardError(f'{where}: {len(steps)} steps; valid: at least {FEWEST_STEPS}')
@@ -122,6 +158,5 @@ class TrajectoryRanker:
         check_finite(steps, actions=not self.config.watches)
 
 
-def _rows(steps: Transitions) -> list[Array]:
-    """Indices of each trajectory's steps."""
-    return [np.flatnonzero(steps.episode == number) for number in steps.episodes]
+def _rows(batch: Batch, index: Tensor) -> Batch:
+    return batch[0][index], batch[1][index], batch[2][index]

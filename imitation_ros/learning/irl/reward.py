@@ -170,11 +170,11 @@ def load_reward(folder: Path | str, contract: Contract | None = None) -> Reward:
         calibration = Calibration(**{key: float(document['calibration'][key])
                                      for key in ('random', 'expert')})  # fmt: skip
         version = int(document['version'])
+        network = RewardNetwork(config, blank_scales(layout))
     except CheckpointError:
         raise
     except (ImitationError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f'{folder / DOCUMENT}: {type(error).__name__}: {error}') from None
-    network = RewardNetwork(config, blank_scales(layout))
     _FOLDER.read_weights(folder, document, network.state_dict())
     digest = document['weights_sha256']
     return Reward(layout, config, network, calibration, version, digest)

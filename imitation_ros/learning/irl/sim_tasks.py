@@ -12,7 +12,7 @@ from imitation_ros.learning.irl.transitions import TERMINATED, Transitions, tran
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import Act, roll_out, Rollout
-from imitation_ros.sim.tasks import make_task
+from imitation_ros.sim.tasks import make_task, Task
 from imitation_ros.types import Action, Episode, Frame
 import numpy as np
 
@@ -30,8 +30,20 @@ class SimTask:
         expert: the scripted one.
     """
 
-    def __init__(self, name: str, contract: Contract, fixed_horizon: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        contract: Contract,
+        fixed_horizon: bool = True,
+        make_env: Callable[[Task, Contract], ArmEnv] = ArmEnv,
+    ) -> None:
         """Builds the simulation.
+
+        Args:
+            name: of the task.
+            contract: of observations and actions.
+            fixed_horizon: whether an episode goes on at the goal.
+            make_env: the arm, or one that moves otherwise.
 
         Raises:
             TaskError: an unknown task, or a contract that simulation or expert cannot serve.
@@ -42,11 +54,12 @@ class SimTask:
         task = make_task(name)
         self._task = replace(task, stay_ticks=task.horizon) if fixed_horizon else task
         self._fixed_horizon = fixed_horizon
-        self.env = ArmEnv(self._task, contract)
+        self._make_env = make_env
+        self.env = make_env(self._task, contract)
 
     def simulator(self) -> FlatEnv:
         """Another simulation of it, for an actor."""
-        return FlatEnv(ArmEnv(self._task, self.contract), self._layout)
+        return FlatEnv(self._make_env(self._task, self.contract), self._layout)
 
     def demonstrate(self, seeds: Sequence[int]) -> Transitions:
         """What the scripted expert does, an episode a scene."""

@@ -16,6 +16,7 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
 from imitation_ros.learning.irl.objectives import gradient_penalty, logistic_loss, margin_loss
+from imitation_ros.learning.irl.ranking import snippets_loss, Trajectories
 from imitation_ros.learning.irl.reward import Calibration, Reward
 from imitation_ros.learning.irl.separation import auc, auc_interval
 from imitation_ros.learning.irl.steps import check_rollouts, Demonstrations, RecentSteps
@@ -99,7 +100,6 @@ class RewardTrainer:
         self._optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self._recent = RecentSteps(config.recent_steps, config.held_out_every)
         self._random: Transitions | None = None
-        self._expert = tensors(self.demonstrations.fitted)
         self.updates = self.version = 0
 
     def add(self, rollouts: Transitions) -> None:
@@ -142,11 +142,12 @@ class RewardTrainer:
             raise RewardError('roll-outs: none to train against; valid: add() them first')
         if (self.config.objective == 'airl') != (log_density is not None):
             raise ValueError('log_density belongs to the objective airl')
-        actor = tensors(self._recent.split(held_out=False))
+        sides = self.demonstrations.fitted, self._recent.split(held_out=False)
+        draws = [self._sampler(steps) for steps in sides]
         rng = torch.Generator().manual_seed(1_000_003 * self._seed + self.updates)
         for _ in range(updates):
-            expert = _draw(self._expert, self.config.batch_size, rng)
-            loss = self._loss(expert, _draw(actor, self.config.batch_size, rng), log_density, rng)
+            expert, actor = (draw(rng) for draw in draws)
+            loss = self._loss(expert, actor, log_density, rng)
             if not math.isfinite(float(loss.detach())):
                 self._go_back(float(loss.detach()))
             self._optimizer.zero_grad()
@@ -231,6 +232,20 @@ class RewardTrainer:
         self._random = _steps(groups['random']) if 'random' in groups else None
         self.updates, self.version = document['updates'], document['version']
 
+    def _sampler(self, steps: Transitions) -> Callable[[torch.Generator], Batch]:
+        """What draws a batch of a side: steps, or snippets of its trajectories."""
+        observation, action, after = tensors(steps)
+        trajectories = Trajectories.of(steps) if self.config.objective == 'ranking' else None
+
+        def draw(rng: torch.Generator) -> Batch:
+            if trajectories:
+                rows = trajectories.draw(rng)
+            else:
+                rows = torch.randint(len(observation), (self.config.batch_size,), generator=rng)
+            return observation[rows], action[rows], after[rows]
+
+        return draw
+
     def _loss(
         self, expert: Batch, actor: Batch, log_density: LogDensity | None, rng: torch.Generator
     ) -> Tensor:
@@ -247,6 +262,8 @@ class RewardTrainer:
             ]
         if config.objective == 'margin':
             loss = margin_loss(scores[0], scores[1], config.margin)
+        elif config.objective == 'ranking':
+            loss = snippets_loss(scores[0], scores[1])
         else:
             loss = logistic_loss(scores[0], scores[1])
         if config.regularization == 'gradient_penalty' and config.penalty:
@@ -285,11 +302,6 @@ class RewardTrainer:
             'contract_fingerprint': self.layout.contract.fingerprint,
             'demonstrations': self.demonstrations.sha256,
         }
-
-
-def _draw(side: Batch, size: int, rng: torch.Generator) -> Batch:
-    rows = torch.randint(len(side[0]), (size,), generator=rng)
-    return side[0][rows], side[1][rows], side[2][rows]
 
 
 def _arrays(steps: Transitions) -> list[tuple[str, Any]]:

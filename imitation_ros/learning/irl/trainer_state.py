@@ -1,16 +1,15 @@
-"""A reward's training on disk: one safetensors file, what is no tensor in its header as JSON."""
+"""A reward's training on disk: one sealed safetensors file (`policies/sealed.py`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-import json
 from pathlib import Path
 from typing import Any
 
 from imitation_ros.errors import CheckpointError
-from imitation_ros.policies.model_folder import replace_file
-from safetensors import safe_open, SafetensorError
-from safetensors.torch import save
+from imitation_ros.policies.sealed import read_sealed, write_sealed
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 Groups = dict[str, dict[str, Tensor]]
@@ -25,7 +24,7 @@ def write_state(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str
     contiguous = {name: each.contiguous() for name, each in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, save(contiguous, {'document': json.dumps(document)}))
+        write_sealed(path, save, contiguous, document)
     except OSError as error:
         raise CheckpointError(f'{path}: not written: {error}') from error
 
@@ -37,10 +36,9 @@ def read_state(path: Path, identity: Mapping[str, Any]) -> tuple[Groups, dict[st
         CheckpointError: the file is missing, damaged, or of a training with another identity.
     """
     try:
-        with safe_open(path, 'pt') as file:
-            document = json.loads(file.metadata()['document'])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        content, document = read_sealed(path)
+        tensors = load(content)
+    except (OSError, SafetensorError, ValueError) as error:
         raise CheckpointError(f'{path}: {error}; valid: a state that save() wrote') from None
     for name, value in identity.items():
         if document.get(name) != value:

@@ -51,6 +51,11 @@ class Transitions:
         """Their numbers, each once."""
         return np.unique(self.episode)
 
+    @property
+    def watched(self) -> bool:
+        """Whether there are steps of which nobody saw the action."""
+        return bool(np.isnan(self.action).any())
+
     def take(self, rows: Array) -> Transitions:
         """Those of indices or of a mask."""
         return Transitions(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})

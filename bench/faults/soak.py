@@ -1,0 +1,160 @@
+"""A day at 10 Hz in lockstep: episodes, takeovers, reloads and emergency stops without an end.
+
+The arm, the supervisor with the gate `human`, a policy, the scripted expert that takes over where
+the policy errs, and the recorder. The policy is reloaded between episodes, and in some of them the
+emergency stop is pressed. The bar: every stop is followed by nothing but `stopped` until the next
+resume, the commands are within the limits, no episode fails, and in the full tier no process holds
+more than 5 MB more at the end than after the warm-up.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import random
+import shutil
+import tempfile
+from typing import Any
+
+from imitation_ros.frames.actions import ActionCodec
+from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
+from imitation_ros.nodes.graph import Graph
+from imitation_ros.nodes.session import LockstepSession
+from imitation_ros.nodes.supervisor import EMERGENCY_TOPIC
+import numpy as np
+from std_msgs.msg import Bool
+
+from bench.faults.outcome import Outcome
+from bench.policy_latency import save_untrained_policy
+
+TASK, CONTRACT = 'reach', 'panda_reach'
+TICKS = {'short': 150, 'full': 864_000}
+WARM_UP = 0.1
+"""Of the ticks."""
+GROWTH_BYTES = 5 << 20
+PRESSED_EVERY, RELOADED_EVERY = 3, 2
+"""Episodes."""
+
+
+def run(tier: str, seed: int) -> Outcome:
+    """Lets it run; see the module's text."""
+    outcome, rng = Outcome('soak'), random.Random(seed)
+    with tempfile.TemporaryDirectory(prefix='faults_') as folder:
+        checkpoints = [Path(folder, name) for name in ('first', 'second')]
+        for checkpoint in checkpoints:
+            save_untrained_policy(CONTRACT, checkpoint)
+        with LockstepSession(
+            TASK,
+            CONTRACT,
+            {
+                'policy': {'checkpoint': checkpoints[0]},
+                'teleop_expert': {'task': TASK, 'correct_above': 0.3},
+            },
+            Path(folder, 'data'),
+            {'gate': 'human', 'takeover': 'engaged'},
+        ) as session:
+            _live(session, checkpoints, TICKS[tier], rng, outcome)
+    grown = outcome.figures['most growth of a process, bytes']
+    if tier == 'full' and grown > GROWTH_BYTES:
+        outcome.problems.append(f'a process has grown by {grown / 1e6:.1f} MB')
+    return outcome
+
+
+def _live(
+    session: LockstepSession,
+    checkpoints: list[Path],
+    enough: int,
+    rng: random.Random,
+    outcome: Outcome,
+) -> None:
+    robot, warm, ticks, episode, reloads = _Robot(session.graph), {}, 0, 0, 0
+    while ticks < enough:
+        if episode % RELOADED_EVERY == 1:
+            reloads += 1
+            session.graph.set('policy', checkpoint=checkpoints[reloads % 2])
+            session.graph.call('policy/reload')
+        pressed = episode % PRESSED_EVERY == PRESSED_EVERY - 1
+        robot.begin(rng.randint(1, 15) if pressed else 0)
+        result = session.run(episode)
+        problem = robot.problem()
+        if result.path is not None:
+            shutil.rmtree(result.path)
+        ticks, episode = ticks + result.ticks, episode + 1
+        outcome.injected += 1
+        outcome.survived += not problem
+        if problem:
+            outcome.problems.append(f'episode {episode}: {problem}')
+        if not warm and ticks >= WARM_UP * enough:
+            warm = _resident(session.graph)
+    last = _resident(session.graph)
+    growth = {name: last[name] - size for name, size in warm.items()}
+    outcome.illegal = robot.illegal
+    outcome.figures |= {
+        'ticks': ticks,
+        'episodes': episode,
+        'reloads': reloads,
+        'takeovers': robot.takeovers,
+        'growth of each process, bytes': growth,
+        'most growth of a process, bytes': max(growth.values()),
+    }
+
+
+class _Robot:
+    """What is decided and sent, and a hand at the emergency stop.
+
+    Attributes:
+        takeovers: from the policy.
+        illegal: commands outside of the limits.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self._part = load_contract(CONTRACT).actions['arm']
+        self._codec, self._mode, self._press_in = ActionCodec(self._part), '', 0
+        self._pressed = self._stopped = False
+        self._missed = self.takeovers = self.illegal = 0
+        self._button = graph.node.create_publisher(Bool, EMERGENCY_TOPIC, 10)
+        graph.listen(STATUS_TOPICS['executed'], STATUS_TYPE, self._on_decision)
+        graph.listen(self._part.topic, self._part.type, self._on_command)
+
+    def begin(self, press_in: int) -> None:
+        """A new episode: presses after so many ticks; 0: never."""
+        self._press_in, self._missed = press_in, 0
+        self._pressed = self._stopped = False
+
+    def problem(self) -> str:
+        """What was wrong with the stop of the episode, or ''."""
+        if self._missed:
+            return f'{self._missed} ticks were driven after the emergency stop'
+        if self._pressed and not self._stopped:
+            return 'the emergency stop did not stop it'
+        return ''
+
+    def _on_decision(self, message: Any) -> None:
+        mode = Status.decode(message).values['mode']
+        self.takeovers += (self._mode, mode) == ('policy', 'expert')
+        self._mode = mode
+        if self._stopped:
+            self._missed += mode != 'stopped'
+        elif self._pressed and mode == 'stopped':
+            self._stopped = True
+            self._button.publish(Bool(data=False))  # which gives nobody authority
+        elif self._press_in and not self._pressed and mode != 'stopped':
+            self._press_in -= 1
+            if not self._press_in:
+                self._pressed = True
+                self._button.publish(Bool(data=True))
+
+    def _on_command(self, message: Any) -> None:
+        vector = self._codec.decode(message)
+        outside = (vector < np.array(self._part.low)) | (vector > np.array(self._part.high))
+        self.illegal += bool(outside.any()) or not np.isfinite(vector).all()
+
+
+def _resident(graph: Graph) -> dict[str, int]:
+    """Node → bytes of memory that its process holds."""
+    page = os.sysconf('SC_PAGE_SIZE')
+    return {
+        name: page * int(Path(f'/proc/{pid}/statm').read_text().split()[1])
+        for name, pid in graph.pids.items()
+    }

@@ -1,0 +1,59 @@
+"""The policy node adapts to a recorded episode while it drives, and goes back."""
+
+from __future__ import annotations
+
+from imitation_ros.cli.record import record_expert
+from imitation_ros.errors import GraphError
+from imitation_ros.learning.meta.meta_policy import load_meta_policy
+from imitation_ros.nodes.graph import Graph
+from imitation_ros.policies.checkpoint import read_digest, read_record
+import pytest
+
+from bench import adapt_time
+from bench.adapt_time import learn, start_from
+
+FAMILY = 'panda_family_reach'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+    """A meta policy, and the checkpoint that it begins with."""
+    made = tmp_path_factory.mktemp('meta')
+    learn(12, 150).save(made / 'meta', {})
+    start_from(made)
+    return made
+
+
+def test_from_a_recording_over_topics_to_an_adapted_policy_and_back(
+    ros, folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(ros.domain_id))
+    (shown,) = record_expert('reach/1000000', FAMILY, tmp_path / 'data', 1, 1_000_000)
+    parameters = {
+        'contract': FAMILY, 'checkpoint': folder / 'prior', 'meta': folder / 'meta',
+        'adapted': tmp_path / 'adapted',
+    }  # fmt: skip
+    with Graph() as graph:
+        graph.start('policy', parameters)
+        graph.wait_ready()
+        with pytest.raises(GraphError, match=r'kept the present policy: .* meta and episode'):
+            graph.call('policy/adapt')
+        graph.set('policy', episode=tmp_path / 'nothing')
+        with pytest.raises(GraphError, match='no episode; valid: an episode, or a folder'):
+            graph.call('policy/adapt')
+        graph.set('policy', episode=tmp_path / 'data')  # the newest in it
+        answer = graph.call('policy/adapt')
+        adapted = tmp_path / 'adapted' / shown.path.name
+        assert read_digest(adapted) in answer
+        assert '_ball (' in answer
+        assert read_record(adapted)['parent'] == load_meta_policy(folder / 'meta').checkpoint
+        assert str(folder / 'prior') in graph.call('policy/rollback')
+
+
+def test_the_time_of_an_adaptation_is_measured_while_the_policy_drives(ros, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(ros.domain_id))
+    result = adapt_time.main(['--quick'])
+    assert len(result['rows']) == 3
+    assert result['ticks'] >= 15
+    assert result['largest_gap_ticks'] > 0
+    assert set(result['pass']) == {'adaptation <= 2 s', 'missed ticks <= 0'}
