@@ -75,7 +75,10 @@ class SupervisorParams(NodeParams):
         one_of=STREAMS,
     )
     stale_after_s: float = param(
-        0.0, 'Age of the newest action that puts the robot on hold, s; 0: two ticks.', low=0.0
+        0.0,
+        'Age of the newest action that puts the robot on hold, s; 0: 0.1, or two ticks where that '
+        'is longer.',
+        low=0.0,
     )
     home_speed: float = param(
         0.2, 'Speed of ~/home, as a fraction of the velocity limits.', low=0.01, high=1.0

@@ -90,7 +90,7 @@ class Robot:
 
     def send_action(self, tick_ns=None):
         action = {'arm': self.target, 'gripper': np.array([1])}
-        self.source.send(tick_ns or self.now_ns, action, '', self.values)
+        self.source.send(tick_ns or self.now_ns, action, '', lambda: self.values)
 
     @property
     def now_ns(self):
