@@ -354,7 +354,9 @@ class Mux:
         return f'{live[0]}: {far}' if far else ''
 
     def _lacking(self, now_ns: int) -> str:
-        return '' if self._lockstep else self._feedback.lacking(now_ns)
+        if self._lockstep:
+            return ''
+        return self._feedback.lacking(now_ns) or self._guard.lacking(now_ns)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
         authority, source, self._silent = self.authority, '', False
