@@ -147,7 +147,7 @@ def save_untrained_policy(contract: str | Path, checkpoint: Path, scale: float =
     network = Network(observations, actions, Architecture(), normalization)
     sizes = [spec.shape[0] for spec in observations.values()]
     ones = np.ones(sum(sizes))
-    novelty = Novelty(tuple(observations), -10 * ones, 10 * ones, ones)
+    novelty = Novelty(tuple(observations), (), -10 * ones, 10 * ones, ones, {})
     policy = Policy(checked, Architecture(), normalization, network, novelty=novelty)
     save_checkpoint(checkpoint, policy, {'method': 'untrained'})
 

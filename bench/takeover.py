@@ -135,7 +135,7 @@ class Human:
             if time.monotonic() > deadline:
                 raise GraphError(f'not within {TIMEOUT_S} s; the mode is {self._mode!r}')
             now_ns = self._graph.node.get_clock().now().nanoseconds
-            self._stream.send(now_ns, action, reason, {'engaged': engaged})
+            self._stream.send(now_ns, action, reason, lambda: {'engaged': engaged})
             event.wait(1 / RATE_HZ)
             if self._mode == 'stopped' and action is None:
                 self._resume()

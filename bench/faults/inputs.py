@@ -79,7 +79,7 @@ def _once(robot: Driven, fault: str, canary: Canary, load: str) -> tuple[str, fl
         excuse_s = canary.worst_s(began_s)
     watcher.forget()
     tick_s = 1 / contract.rate_hz
-    # The limit of an action is two ticks, that of the feedback 0.1 s, which here is the same.
+    # The limit of an action is 0.1 s, as is that of the feedback: two ticks here.
     allowed_s = 2 * tick_s + TICKS[load] * tick_s + excuse_s
     late = took_s > allowed_s
     return f'{took_s:.3f} s (at most {allowed_s:.3f} s)' if late else '', took_s

@@ -40,7 +40,7 @@ class Source:
             return
         swing = SWING_RAD * math.sin(2 * math.pi * now_ns / 1e9 / PERIOD_S)
         action = {'arm': self._home + swing, 'gripper': np.array([0])}
-        self._stream.send(now_ns + OFF_NS[self.told], action, '', {'engaged': 'true'})
+        self._stream.send(now_ns + OFF_NS[self.told], action, '', lambda: {'engaged': 'true'})
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array, Episode
 import numpy as np
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Part of every name in the cache; grows when alignment or layout change."""
 MAX_HEADER_BYTES = 1 << 24
 SMALL_BYTES = 1 << 20

@@ -9,6 +9,7 @@ from typing import Any
 
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import Contract
+from imitation_ros.frames.images import thumbnails
 from imitation_ros.types import Array, Episode, Spec
 import numpy as np
 
@@ -71,10 +72,18 @@ class Moments:
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of every vector observation and every continuous action part."""
+    """Of every observation and every continuous action part.
+
+    Attributes:
+        observations: name → of its vectors, or of its images' thumbnails.
+        actions: part → of its vectors.
+        stood_still: name of an image → (n,) the furthest that the elements of all vector
+            observations, in order, have moved while it stayed the same, bit by bit.
+    """
 
     observations: Mapping[str, Moments]
     actions: Mapping[str, Moments]
+    stood_still: Mapping[str, Array]
 
     @classmethod
     def of(cls, episode: Episode, contract: Contract) -> Statistics:
@@ -82,6 +91,7 @@ class Statistics:
         return cls(
             _moments(contract.observation_specs, episode.observations),
             _moments(contract.action_specs, episode.actions),
+            _stood_still(contract.observation_specs, episode.observations),
         )
 
     @classmethod
@@ -100,27 +110,52 @@ class Statistics:
         return Statistics(
             {name: m.merged(other.observations[name]) for name, m in self.observations.items()},
             {part: m.merged(other.actions[part]) for part, m in self.actions.items()},
+            {n: np.maximum(moved, other.stood_still[n]) for n, moved in self.stood_still.items()},
         )
 
     def to_document(self) -> dict[str, Any]:
         """Plain data for JSON."""
         return {
-            group: {name: moments.to_document() for name, moments in of_group.items()}
-            for group, of_group in vars(self).items()
+            'observations': {name: each.to_document() for name, each in self.observations.items()},
+            'actions': {part: each.to_document() for part, each in self.actions.items()},
+            'stood_still': {name: each.tolist() for name, each in self.stood_still.items()},
         }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Statistics:
         """Takes back what `to_document` gave."""
-        return cls(**{
-            group: {name: Moments.from_document(each) for name, each in of_group.items()}
-            for group, of_group in document.items()
-        })  # fmt: skip
+        observations, actions = (
+            {name: Moments.from_document(each) for name, each in document[group].items()}
+            for group in ('observations', 'actions')
+        )
+        moved = {name: np.array(each, float) for name, each in document['stood_still'].items()}
+        return cls(observations, actions, moved)
 
 
 def _moments(specs: Mapping[str, Spec], arrays: Mapping[str, Array]) -> dict[str, Moments]:
     return {
-        name: Moments.of(np.asarray(arrays[name], np.float64))
+        name: Moments.of(
+            thumbnails(arrays[name]) if spec.image else np.asarray(arrays[name], np.float64)
+        )
         for name, spec in specs.items()
-        if not spec.image and not spec.discrete
+        if not spec.discrete
     }
+
+
+def _stood_still(specs: Mapping[str, Spec], arrays: Mapping[str, Array]) -> dict[str, Array]:
+    vectors = np.hstack([
+        np.empty((len(next(iter(arrays.values()))), 0)),
+        *(arrays[name] for name, spec in specs.items() if not spec.image),
+    ])  # fmt: skip
+    return {name: _moved(arrays[name], vectors) for name, spec in specs.items() if spec.image}
+
+
+def _moved(images: Array, vectors: Array) -> Array:
+    """(n,) how far (T, n) vectors moved, at most, while the image was what it had been."""
+    furthest, since = np.zeros(vectors.shape[1]), 0
+    for tick in range(1, len(images)):
+        if np.array_equal(images[tick], images[since]):
+            furthest = np.maximum(furthest, np.abs(vectors[tick] - vectors[since]))
+        else:
+            since = tick
+    return furthest

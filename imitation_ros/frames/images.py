@@ -124,3 +124,32 @@ def _averaged(pixels: Array, size: tuple[int, int], encoding: str) -> Array:
     if picture.size != (size[1], size[0]):
         picture = picture.resize((size[1], size[0]), Picture.Resampling.BOX)
     return np.array(picture).reshape(*size, -1)
+
+
+CELLS = 4
+"""Of a thumbnail, along each axis."""
+PIXELS_OF_A_CELL = 8
+"""Along each axis, of those that are looked at."""
+
+
+def thumbnails(images: Array) -> Array:
+    """What an image shows, coarsely: means of the channels in a grid of cells.
+
+    Args:
+        images: (T, height, width, channels).
+
+    Returns:
+        (T, n) float64, n = cells × channels; in an image smaller than the grid a pixel is a cell.
+    """
+    count, height, width, channels = images.shape
+    rows, columns = min(CELLS, height), min(CELLS, width)
+    steps = [
+        max(1, size // (cells * PIXELS_OF_A_CELL))
+        for size, cells in ((height, rows), (width, columns))
+    ]
+    seen = images[:, :: steps[0], :: steps[1]]
+    high, wide = seen.shape[1] // rows, seen.shape[2] // columns
+    seen = seen[:, : rows * high, : columns * wide]
+    blocks = seen.reshape(count, rows, high, columns, wide, channels)
+    means: Array = blocks.mean((2, 4), dtype=np.float64).reshape(count, -1)
+    return means

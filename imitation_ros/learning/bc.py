@@ -219,8 +219,9 @@ def train_bc(
             state_file.keep(learner)
             if progress:
                 progress(learner.epoch, *losses)
-    seen = fitted_set.statistics.observations
-    novelty = Novelty.fit(seen, normalization.observations, contract.observation_specs)
+    novelty = Novelty.fit(
+        fitted_set.statistics, normalization.observations, contract.observation_specs
+    )
     policy = Policy(contract, architecture, normalization, learner.best, novelty=novelty)
     record = TrainingRecord(
         method='bc',

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 import sys
 import threading
@@ -23,6 +23,7 @@ from imitation_ros.nodes._params import live_value, load_params, NodeParams, par
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._streams import ActionStream, FrameStream
 from imitation_ros.policies.checkpoint import load_checkpoint
+from imitation_ros.policies.novelty import Freeze
 from imitation_ros.policies.policy import Policy, use_one_thread
 from imitation_ros.types import Action, Frame, Gap
 import numpy as np
@@ -70,6 +71,11 @@ class Driver:
     planned: bool
     note: str = ''
 
+    @cached_property
+    def _freeze(self) -> Freeze:
+        assert self.policy.novelty
+        return Freeze(self.policy.novelty)
+
     @classmethod
     def load(cls, path: str, contract: Contract) -> Driver:
         """Reads a checkpoint; raises CheckpointError."""
@@ -96,7 +102,10 @@ class Driver:
 
     def novelty(self, frame: Frame) -> float:
         """How far a frame is beyond the training data, in deviations."""
-        return self.policy.novelty.of(frame.observation) if self.policy.novelty else 0.0
+        novelty = self.policy.novelty
+        if novelty is None:
+            return 0.0
+        return max(novelty.of(frame.observation), self._freeze.of(frame.observation))
 
     def status_values(self, frame: Frame) -> dict[str, str]:
         """What the status of a tick says, after the policy has acted on its frame."""

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import Any
 
-from imitation_ros.errors import ContractError, MessageError
+from imitation_ros.errors import MessageError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.codecs import stamp_ns
@@ -25,7 +25,7 @@ from imitation_ros.frames.status import (
     STATUS_TYPE,
     TickAction,
 )
-from imitation_ros.frames.urdf import Urdf
+from imitation_ros.nodes._limits import make_guard
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import (
     LATCHED,
@@ -41,11 +41,10 @@ from imitation_ros.nodes._sole import second_publisher
 from imitation_ros.nodes._streams import ActionListener
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
-from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
 from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
-from imitation_ros.supervision.workspace import Workspace
+import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
@@ -75,7 +74,10 @@ class SupervisorParams(NodeParams):
         one_of=STREAMS,
     )
     stale_after_s: float = param(
-        0.0, 'Age of the newest action that puts the robot on hold, s; 0: two ticks.', low=0.0
+        0.0,
+        'Age of the newest action that puts the robot on hold, s; 0: 0.1, or two ticks where that '
+        'is longer.',
+        low=0.0,
     )
     home_speed: float = param(
         0.2, 'Speed of ~/home, as a fraction of the velocity limits.', low=0.01, high=1.0
@@ -97,9 +99,16 @@ class SupervisorParams(NodeParams):
         low=0,
     )
     urdf: str = param('', "File of the robot's URDF: its joint limits hold beside the contract's.")
-    tool_link: str = param('', 'Link of the URDF that must stay in the workspace.')
+    tool_link: str = param(
+        '', 'Link of the URDF that must stay in the workspace, for joint targets.'
+    )
+    tool_topic: str = param(
+        '', "The tool's pose (PoseStamped) that must stay in it, for velocities of the tool."
+    )
     workspace_low: tuple[float, ...] = param(
-        (), 'Lower corner of the workspace in the root link of the URDF, m; empty: no workspace.'
+        (),
+        'Lower corner of the workspace, m, in the root link of the URDF, or in the frame of the '
+        'velocities; empty: no workspace.',
     )
     workspace_high: tuple[float, ...] = param((), 'Upper corner of the workspace, m.')
     dart_noise: float = param(
@@ -170,6 +179,11 @@ class SupervisorNode(ManagedNode):
         self._owned: list[tuple[Any, Any]] = []
         self._contract = load_contract(self.params.contract)
         self._fingerprint = self._contract.fingerprint  # a hash each time it is asked for
+        params = self.params
+        guard, self._fence = make_guard(
+            self._contract, params.urdf, params.tool_link, params.tool_topic,
+            params.workspace_low, params.workspace_high,
+        )  # fmt: skip
         self._mux = Mux(
             self._contract,
             self.params.lockstep,
@@ -177,7 +191,7 @@ class SupervisorNode(ManagedNode):
             self.params.home_speed,
             self.params.participants,
             self.params.tracking_delay_s,
-            self._make_guard(),
+            guard,
             0 if self.params.lockstep else self.params.excess_limit,
         )
         self._mux.takeover = Takeover(
@@ -203,6 +217,10 @@ class SupervisorNode(ManagedNode):
             for stream, watch in self._mux.watches.items()
         ]
         self._subscribe_feedback()
+        if self._fence is not None:
+            pose, topic = message_class('geometry_msgs/msg/PoseStamped'), params.tool_topic
+            tool = self.create_subscription(pose, topic, self._on_tool, SENSOR)
+            self._own(self.destroy_subscription, tool)
         for qos in (SENSOR, LATCHED):  # whoever publishes it, and what was said before
             stop = self.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency, qos)
             self._own(self.destroy_subscription, stop)
@@ -222,28 +240,6 @@ class SupervisorNode(ManagedNode):
             self._own(self.destroy_timer, timer)
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
-
-    def _make_guard(self) -> Guard:
-        """With the limits of the contract and, where there is one, of the URDF."""
-        params = self.params
-        boxed = bool(params.workspace_low or params.workspace_high or params.tool_link)
-        if not params.urdf:
-            if boxed:
-                raise ParameterError('supervisor: a workspace needs the parameter urdf')
-            return Guard(self._contract)
-        urdf = Urdf(params.urdf)
-        narrowed = urdf.tighten(self._contract)
-        return Guard(narrowed, self._make_workspace(urdf) if boxed else None)
-
-    def _make_workspace(self, urdf: Urdf) -> Workspace:
-        params = self.params
-        parts = {n: p for n, p in self._contract.actions.items() if p.absolute and p.joints}
-        if len(parts) != 1:
-            found = ', '.join(parts) or 'none'
-            raise ContractError('actions', f'joint targets: {found}', 'a workspace is of one part')
-        ((name, part),) = parts.items()
-        tool = urdf.tool(params.tool_link, part.joints)
-        return Workspace(self._contract, name, tool, params.workspace_low, params.workspace_high)
 
     def halt(self) -> None:
         """Brings the robot to rest: braking within the limits, then the last command is a hold."""
@@ -281,6 +277,15 @@ class SupervisorNode(ManagedNode):
                 self._mux.measure(part, vector, stamp_ns(message), now_ns, ros_ns)
         if self.params.lockstep and self._mux.waiting_for is not None:
             self._answer(self._mux.waiting_for)
+
+    def _on_tool(self, message: Any) -> None:
+        fence, frame_id = self._fence, message.header.frame_id
+        if fence is None or frame_id != fence.frame_id:
+            self._warn(f'{self.params.tool_topic}: frame {frame_id!r}; valid: the one of the part')
+            return
+        at = message.pose.position
+        late_ns = 0 if self.params.lockstep else self._ros_ns() - (stamp_ns(message) or 0)
+        fence.take(np.array([at.x, at.y, at.z]), time.monotonic_ns(), late_ns)
 
     def _on_emergency(self, message: Bool) -> None:
         if message.data == self._mux.pressed:

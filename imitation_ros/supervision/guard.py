@@ -5,7 +5,8 @@ within the contract's limits: of position, velocity and acceleration for absolut
 value and rate of change for velocities and deltas. The guard counts time in commands: `dt_s` is
 the nominal time between two of them and stays the same from reset to reset, so that a late timer
 slows the robot down and never makes it jump. A target whose tool would leave the workspace is
-taken back towards where the robot was last told to be.
+taken back towards where the robot was last told to be; a velocity of the tool brakes before the
+walls.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any, Protocol
 
 from imitation_ros.errors import ContractError
 from imitation_ros.frames.contract import ActionPart, Contract
-from imitation_ros.supervision.workspace import Workspace
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -31,6 +31,18 @@ class Refused(Exception):
     def __init__(self, reason: str) -> None:
         self.reason = reason
         super().__init__(reason)
+
+
+class Fence(Protocol):
+    """Keeps the tool where it may be; see `Workspace` and `VelocityWorkspace`."""
+
+    part: str
+
+    def lacking(self, now_ns: int) -> str:
+        """Why it cannot be told where the tool is, or ''."""
+
+    def scaled(self, commanded: list[float], target: list[float]) -> list[float]:
+        """What of a target is allowed."""
 
 
 class Guard:
@@ -49,7 +61,7 @@ class Guard:
         excess: what was far out of bounds in the last target, '' for nothing.
     """
 
-    def __init__(self, contract: Contract, workspace: Workspace | None = None) -> None:
+    def __init__(self, contract: Contract, workspace: Fence | None = None) -> None:
         self._workspace, self.excess = workspace, ''
         self._bounds = {
             name: _wider(part) for name, part in contract.actions.items() if not part.discrete
@@ -128,6 +140,10 @@ class Guard:
         moved = {name: limiter.home(dt_s, speed) for name, limiter in self._parts.items()}
         return {name: command for name, command in moved.items() if command is not None}
 
+    def lacking(self, now_ns: int) -> str:
+        """Why it cannot tell where the tool is, or ''."""
+        return '' if self._workspace is None else self._workspace.lacking(now_ns)
+
     @property
     def commanded(self) -> Action:
         """The last command of the `measurable` parts."""
@@ -156,7 +172,7 @@ class Guard:
                     return f'{name}: element {index} is far beyond its limits: {value:.3g}'
         return ''
 
-    def _keep_inside(self, workspace: Workspace, values: dict[str, list[float]]) -> None:
+    def _keep_inside(self, workspace: Fence, values: dict[str, list[float]]) -> None:
         limiter = self._parts[workspace.part]
         target = limiter.clamped(values[workspace.part])
         scaled = workspace.scaled(limiter.commanded, target)

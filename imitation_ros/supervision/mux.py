@@ -26,6 +26,8 @@ from imitation_ros.supervision.workspace import Excess
 from imitation_ros.types import Action, Array
 
 EMERGENCY = 'emergency stop is pressed'
+STALE_AFTER_S = 0.1
+"""Where nothing else is set."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Mux:
     Args:
         contract: of the robot.
         lockstep: whether simulated time waits for each command.
-        stale_after_s: age limit of a source's newest action; 0 means two ticks.
+        stale_after_s: age limit of a source's newest action; 0 means `STALE_AFTER_S`, or two ticks
+            where that is longer.
         home_speed: as a fraction of the velocity limits.
         participants: lockstep: streams whose word each tick waits for; empty: the holder's, or
             with a gate those that were there at `resume`.
@@ -91,7 +94,8 @@ class Mux:
         self._contract, self._lockstep = contract, lockstep
         self._period_ns = contract.tick_period_ns
         self._dt_s = 1 / (contract.rate_hz if lockstep else contract.command_hz)
-        self._stale_after_ns = round(stale_after_s * 1e9) or 2 * self._period_ns
+        default_ns = max(round(STALE_AFTER_S * 1e9), 2 * self._period_ns)
+        self._stale_after_ns = round(stale_after_s * 1e9) or default_ns
         self._home_speed, self._homing = home_speed, False
         self._guard = guard or Guard(contract)
         self.excess = Excess(excess_limit)
@@ -123,13 +127,19 @@ class Mux:
             tick: the action.
             now_ns: steady time.
             ros_ns: ROS time; an action for a tick that is long past is stale when it comes, and
-                one for a tick to come is from a clock that cannot be trusted.
+                one for a tick to come is from a clock that cannot be trusted. In real time one
+                that comes after a newer one is passed over.
         """
         late_ns = ros_ns - tick.status.tick_ns
         late = not self._lockstep and abs(late_ns) > self._stale_after_ns
         side = 'ago' if late_ns > 0 else 'ahead'
         fault = f'its action is for a tick {abs(late_ns) / 1e9:.2f} s {side}' if late else ''
-        self.watches[stream].take(tick, now_ns, fault, 0 if self._lockstep else late_ns)
+        watch = self.watches[stream]
+        back_ns = (watch.tick_ns or 0) - tick.status.tick_ns
+        if not self._lockstep and not late and 0 < back_ns <= self._stale_after_ns:
+            watch.refused += 1  # out of order; a newer one is here, and drives
+            return
+        watch.take(tick, now_ns, fault, 0 if self._lockstep else late_ns)
 
     def measure(
         self,
@@ -344,7 +354,9 @@ class Mux:
         return f'{live[0]}: {far}' if far else ''
 
     def _lacking(self, now_ns: int) -> str:
-        return '' if self._lockstep else self._feedback.lacking(now_ns)
+        if self._lockstep:
+            return ''
+        return self._feedback.lacking(now_ns) or self._guard.lacking(now_ns)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
         authority, source, self._silent = self.authority, '', False

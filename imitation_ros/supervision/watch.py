@@ -33,7 +33,7 @@ class Watch:
         source: name of the node that sent it.
         values: what its status says beside that.
         fault: why the newest action cannot be executed, '' if it can.
-        refused: how many actions were malformed or not finite.
+        refused: how many actions were malformed, not finite, or out of order.
     """
 
     def __init__(self, stream: str, contract: Contract, guard: Guard) -> None:

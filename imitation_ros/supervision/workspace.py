@@ -42,14 +42,15 @@ class Workspace:
         high: Sequence[float],
     ) -> None:
         self.part, self._tool = part, tool
-        self._low, self._high = np.array(low, float), np.array(high, float)
-        if self._low.shape != (3,) or self._high.shape != (3,) or (self._low >= self._high).any():
-            found = f'{list(low)} to {list(high)}'
-            raise ContractError('workspace', found, 'two corners [x, y, z], the lower one first')
+        self._low, self._high = corners(low, high)
         home = contract.home.get(part)
         if home is not None and self.outside(np.array(home)) > 0.0:
             at = [round(float(each), 3) for each in tool.position(np.array(home))]
             raise ContractError(f'home.{part}', f'its tool is at {at}', 'inside the workspace')
+
+    def lacking(self, now_ns: int) -> str:
+        """Nothing: where the joints are, the tool is."""
+        return ''
 
     def outside(self, joints: Array) -> float:
         """How far the tool is out of the box, m; 0 inside."""
@@ -75,6 +76,19 @@ class Workspace:
                         inside = middle
                 return list((start + way * inside).tolist())
         return list(target)
+
+
+def corners(low: Sequence[float], high: Sequence[float]) -> tuple[Array, Array]:
+    """(3,) each.
+
+    Raises:
+        ContractError: they span no box.
+    """
+    lower, upper = np.array(low, float), np.array(high, float)
+    if lower.shape != (3,) or upper.shape != (3,) or not (lower < upper).all():
+        found = f'{list(low)} to {list(high)}'
+        raise ContractError('workspace', found, 'two corners [x, y, z], the lower one first')
+    return lower, upper
 
 
 class Excess:

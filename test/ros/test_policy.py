@@ -184,7 +184,7 @@ def test_it_goes_down_and_up_again(ros, tmp_path):
 def test_what_is_unlike_the_training_data_is_told_and_where_configured_not_acted_on(ros, tmp_path):
     size = sum(spec.shape[0] for spec in ROBOT.observation_specs.values() if not spec.image)
     names = tuple(name for name, spec in ROBOT.observation_specs.items() if not spec.image)
-    seen = Novelty(names, np.full(size, -0.1), np.full(size, 0.1), np.full(size, 0.01))
+    seen = Novelty(names, (), *(np.full(size, number) for number in (-0.1, 0.1, 0.01)), {})
     robot = Driven(ros, tmp_path, save(tmp_path / 'p', novelty=seen))
     # Element 'b' is at 0.2; the checkpoint's deviations are those of its normalization, 1.
     ros.spin_until(lambda: robot.said.values.get('novelty') == '0.1', what='novelty')

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import load_contract
@@ -90,7 +91,7 @@ class Robot:
 
     def send_action(self, tick_ns=None):
         action = {'arm': self.target, 'gripper': np.array([1])}
-        self.source.send(tick_ns or self.now_ns, action, '', self.values)
+        self.source.send(tick_ns or self.now_ns, action, '', lambda: self.values)
 
     @property
     def now_ns(self):
@@ -475,9 +476,45 @@ def test_limits_and_workspace_come_from_a_urdf_where_one_is_given(ros):
     assert 0.05 < robot.arm[-1].data[0] - HOME[0] < 0.5
 
 
+def test_a_tool_whose_velocity_is_commanded_stays_in_the_workspace(ros):
+    contract = load_contract('panda_reach')
+    box = {'workspace_low': [0.3, -0.2, 0.1], 'workspace_high': [0.7, 0.2, 0.5]}
+    source = ActionStream(ros.probe, contract, 'teleop')
+    decided = ros.listen('supervisor/decision', STATUS_TYPE)
+    sent = ros.listen('arm/command', 'geometry_msgs/msg/TwistStamped')
+    tool = ros.probe.create_publisher(PoseStamped, 'tool/pose', 10)
+    node = ros.start(
+        SupervisorNode, contract='panda_reach', tool_topic='tool/pose', excess_limit=0, **box
+    )
+    pose = PoseStamped()
+    pose.header.frame_id, pose.pose.position.x, pose.pose.position.z = 'panda_link0', 0.5, 0.3
+
+    def send():
+        now = ros.probe.get_clock().now()
+        pose.header.stamp = now.to_msg()
+        tool.publish(pose)
+        action, engaged = {'arm': np.array([0.3, 0.0, 0.0])}, {'engaged': 'true'}
+        source.send(now.nanoseconds, action, '', lambda: engaged)
+
+    ros.probe.create_timer(0.05, send)
+    ros.spin_until(lambda: ros.call('supervisor/resume').success, what='resume')
+    ros.spin_until(lambda: sent and sent[-1].twist.linear.x > 0.29, what='motion')
+    pose.pose.position.x = 0.7
+    ros.spin_until(lambda: abs(sent[-1].twist.linear.x) < 1e-6, what='rest at the wall')
+    assert Status.decode(decided[-1]).values['mode'] == 'expert'
+    pose.header.frame_id = 'camera'
+    ros.spin_until(
+        lambda: 'the pose of the tool on tool/pose is' in Status.decode(decided[-1]).reason,
+        what='hold',
+    )
+    assert node.active
+
+
 @pytest.mark.parametrize(
-    'parameters', [{'urdf': '/nowhere.urdf'}, {'tool_link': 'hand'}, {'workspace_low': [0.0]}]
-)
+    'parameters',
+    [{'urdf': '/nowhere.urdf'}, {'tool_link': 'hand'}, {'workspace_low': [0.0]},
+     {'tool_topic': 'tool/pose'}],
+)  # fmt: skip
 def test_it_refuses_to_start_with_half_a_workspace(ros, parameters):
     node = ros.start(SupervisorNode, autostart=False, contract=str(CONTRACT), **parameters)
     assert not node.autostart()

@@ -31,7 +31,7 @@ class Shared(Robot):
     def send_action(self, tick_ns=None):
         action = {'arm': self.target, 'gripper': np.array([1])}
         engaged = self.values['engaged'] == 'true'
-        self.source.send(self.now_ns, action if engaged else None, '', self.values)
+        self.source.send(self.now_ns, action if engaged else None, '', lambda: self.values)
 
     def send_policy(self):
         self.policy.send(self.now_ns, self.policy_action)

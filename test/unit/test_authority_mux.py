@@ -131,6 +131,26 @@ def test_a_silent_source_puts_the_robot_on_hold_and_gets_it_back():
     assert robot.run(0.1, 'policy').mode is Mode.POLICY
 
 
+@pytest.mark.parametrize(('rate_hz', 'limit_s'), [(10, 0.2), (50, 0.1)])
+def test_the_limit_is_a_tenth_of_a_second_or_two_ticks_where_that_is_longer(rate_hz, limit_s):
+    made_for = contract(rate_hz=rate_hz)
+    mux = Mux(made_for)
+    mux.offer('policy', tick_action(S, fingerprint=made_for.fingerprint), S, S)
+    limit_ns = S + round(limit_s * S)
+    assert not mux.problems(limit_ns)['policy']
+    assert 'silent' in mux.problems(limit_ns + 1)['policy']
+
+
+def test_an_action_that_comes_after_a_newer_one_is_passed_over():
+    robot = RealTime()
+    robot.run(0.1, 'policy', arm=(0.3, 0.3))
+    watch = robot.mux.watches['policy']
+    newest, action = watch.tick_ns, watch.action
+    robot.mux.offer('policy', tick_action(newest - TICK), robot.now_ns, robot.now_ns)
+    assert (watch.tick_ns, watch.action, watch.refused) == (newest, action, 1)
+    assert not robot.mux.problems(robot.now_ns)['policy']
+
+
 def test_the_other_source_does_not_take_over_from_hold():
     robot = RealTime()
     robot.run(0.1, 'policy')

@@ -128,6 +128,7 @@ def test_an_action_that_comes_late_is_stale_the_sooner():
     """Its age began when it came: 90 ms late, and 100 ms more until it was noticed."""
     arm = robot()
     drive(arm)
+    arm.run(0.04)
     late = tick_action(arm.now_ns - round(0.09 * S), arm.at)
     arm.mux.offer('teleop', late, arm.now_ns, arm.now_ns)
     arm.run(0.01)
