@@ -17,6 +17,7 @@ VERBS = {
     'train': 'clone a policy from recorded episodes',
     'dagger': 'correct a policy in rounds: it drives, the expert labels, it learns again',
     'irl': 'learn a reward from demonstrations, and a policy by reinforcement on it',
+    'finetune': 'improve a cloned policy by reinforcement, beyond its demonstrations',
     'meta': 'learn from many tasks how to learn the next one from one demonstration',
     'evaluate': 'measure the success rate of a checkpoint, in process or over topics',
     'inspect': 'what is in an episode or a data set, and whether it is any good',

@@ -15,7 +15,7 @@ where the actor does as the expert; only with the task's own may the actor pass 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import copy
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +28,12 @@ from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
 from imitation_ros.learning.irl.reward import Reward
 from imitation_ros.learning.irl.reward_env import flat_actions
-from imitation_ros.learning.irl.transitions import Transitions
+from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.learning.irl.transitions import Transitions, transitions
 from imitation_ros.learning.irl.whitened import Whitened
 from imitation_ros.policies.policy import Policy
-from imitation_ros.types import Array
+from imitation_ros.sim.rollout import roll_out
+from imitation_ros.types import Array, Episode
 import numpy as np
 from stable_baselines3 import TD3
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -58,6 +60,7 @@ class FineTuneConfig:
         task_share: how much of the reward is the task's own; the rest is the learned one.
         warm_up: steps in which the clone acts and the critic alone learns.
         pull: weight of the pull towards demonstrations and clone, before it is let go.
+        let_go: steps in which it is, where the actor always succeeds as often as the clone.
         learning_rate: of Adam, for actor and critic.
         batch_size: of a gradient step; half of it is demonstrated.
         gamma: discount.
@@ -72,6 +75,7 @@ class FineTuneConfig:
     task_share: float = 1.0
     warm_up: int = 2_000
     pull: float = 2.0
+    let_go: int = 20_000
     learning_rate: float = 3e-4
     batch_size: int = 256
     gamma: float = 0.98
@@ -82,7 +86,7 @@ class FineTuneConfig:
     watch_every: int = 2_000
 
     def __post_init__(self) -> None:
-        for name in ('steps', 'batch_size', 'simulators', 'watch_every'):
+        for name in ('steps', 'let_go', 'batch_size', 'simulators', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
         for name in ('warm_up', 'pull', 'noise'):
@@ -106,6 +110,24 @@ class Paid:
 
     steps: Transitions
     rewards: Array
+
+
+def paid_by(task: SimTask, seeds: Sequence[int]) -> Paid:
+    """What the task pays its scripted expert, an episode a scene."""
+    shown = [roll_out(task.env, task.expert, seed) for seed in seeds]
+    steps = transitions([each.to_episode() for each in shown], task.contract)
+    return Paid(steps, np.concatenate([each.rewards[:-1] for each in shown]))
+
+
+def paid_recorded(task: SimTask, episodes: Iterable[Episode]) -> Paid:
+    """What the task would have paid for recorded successes: they end with the hold at the goal."""
+    chosen = list(episodes)
+    rewards: list[Array] = [np.zeros(0)]
+    for episode in chosen:
+        paid = np.full(len(episode), -1.0)
+        paid[-task.ticks_at_goal :] = 0.0
+        rewards.append(paid[:-1][np.diff(episode.segment) == 0])
+    return Paid(transitions(chosen, task.contract), np.concatenate(rewards))
 
 
 @dataclass(frozen=True)
@@ -262,6 +284,8 @@ class _PulledTD3(TD3):
         )  # fmt: skip
         self.config, self._simulators = config, env
         self._before: float | None = None
+        self._moved = 0
+        self.pull = 1.0
 
     def begin(self, clone: Policy, layout: Layout, scales: RewardNetwork) -> None:
         """Starts as the clone, which is also what it is pulled to."""
@@ -282,26 +306,29 @@ class _PulledTD3(TD3):
         ]
         return float(np.mean(recent)) if recent else 0.0
 
-    @property
-    def pull(self) -> float:
-        """What is left of it: 1 as long as the actor fails as often as the clone, 0 if never."""
-        if self._before is None:
-            return 1.0
-        return min(1.0, (1.0 - self.success) / max(1.0 - self._before, 1.0 / RECENT))
-
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """TD3's, with the pull; the actor waits until the critic knows the clone."""
         self.policy.set_training_mode(True)
         assert self.replay_buffer is not None
         warm = self.taken >= self.config.warm_up
-        if warm and self._before is None:
-            self._before = self.success
+        if warm:
+            self._let_go()
         for _ in range(gradient_steps):
             self._n_updates += 1
             batch = self.replay_buffer.sample(batch_size)
             self._teach_critic(batch)
             if warm and self._n_updates % self.policy_delay == 0:
                 self._teach_actor(batch)
+
+    def _let_go(self) -> None:
+        """Of the pull, while the actor succeeds as often as the clone; takes it back while not."""
+        taken, success = self.taken, self.success
+        if self._before is None:
+            self._before, self._moved = success, taken
+        less = (taken - self._moved) / self.config.let_go
+        self._moved = taken
+        change = -less if success >= self._before else less
+        self.pull = min(1.0, max(0.0, self.pull + change))
 
     def _teach_critic(self, batch: ReplayBufferSamples) -> None:
         with torch.no_grad():

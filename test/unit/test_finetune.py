@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import json
 
+from imitation_ros.cli import finetune
+from imitation_ros.cli.__main__ import main
 from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.frames.contract import load_contract
-from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, Paid
+from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, Paid, paid_recorded
 from imitation_ros.learning.irl.cloned import Clamp
 from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
 from imitation_ros.policies.policy import Policy
+from imitation_ros.sim.rollout import roll_out
 from imitation_ros.types import Frame
 import numpy as np
 import pytest
@@ -104,3 +109,29 @@ def test_at_a_limit_the_gradient_leads_back_and_not_further_out():
     gradient = torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])
     Clamp()(action).backward(gradient)
     assert action.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_recorded_successes_are_paid_as_in_the_simulation(task):
+    ends = SimTask('pick_place', CONTRACT, fixed_horizon=False)
+    rollouts = [roll_out(ends.env, ends.expert, seed) for seed in range(2)]
+    found = paid_recorded(task, [each.to_episode() for each in rollouts])
+    expected = np.concatenate([each.rewards[:-1] for each in rollouts])
+    np.testing.assert_array_equal(found.rewards, expected)
+    assert len(found.steps) == len(expected)
+
+
+def test_the_verb_saves_the_best_of_the_trials_and_says_how_good_it_is(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(finetune, 'TRIALS', 1)
+    monkeypatch.setattr(finetune, 'FRESH', 1)
+    save_checkpoint(tmp_path / 'clone', make_clone(), {})
+    arguments = ['--task', 'pick_place', '--steps', '20', '--demonstrations', '2', '--json']
+    out = str(tmp_path / 'out')
+    assert main(['finetune', str(tmp_path / 'clone'), *arguments, '--out', out]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said['expert']['success'] == 1.0
+    assert 20 < said['expert']['ticks'] < said['clone']['ticks'] <= 140
+    assert load_checkpoint(said['checkpoint'], CONTRACT)
+    record = read_record(out)
+    assert (record['method'], record['config']['steps']) == ('finetune', 20)

@@ -10,10 +10,10 @@ from imitation_ros.learning.irl.trainer import RewardTrainer
 from imitation_ros.sim.experts import make_expert
 import pytest
 
-from bench import irl_ordering, irl_reward, reward_transfer, watching
+from bench import finetune, irl_ordering, irl_reward, reward_transfer, watching
 
 
-@pytest.mark.parametrize('bench', [irl_ordering, irl_reward, reward_transfer, watching])
+@pytest.mark.parametrize('bench', [finetune, irl_ordering, irl_reward, reward_transfer, watching])
 def test_a_quick_run_gives_its_conditions(bench):
     some = ['--ways', 'ppo trajectory', 'shuffled'] if bench is irl_ordering else []
     result = bench.main(['--quick', *some])

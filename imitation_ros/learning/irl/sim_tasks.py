@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.irl.flat_env import FlatEnv
@@ -17,6 +17,19 @@ from imitation_ros.types import Action, Episode, Frame
 import numpy as np
 
 
+@dataclass(frozen=True)
+class Score:
+    """How well a task was done, over some scenes.
+
+    Attributes:
+        success: share of them in which the goal was held to the end.
+        ticks: until the goal was held, on average; the horizon where it was not.
+    """
+
+    success: float
+    ticks: float
+
+
 class SimTask:
     """A task, with a fixed horizon or with the end that it has on a robot.
 
@@ -28,6 +41,7 @@ class SimTask:
         contract: of observations and actions.
         env: for roll-outs.
         expert: the scripted one.
+        ticks_at_goal: at the end of a success, where the horizon is not fixed.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class SimTask:
         self._layout, self.expert = Layout(contract), make_expert(name, contract)
         task = make_task(name)
         self._task = replace(task, stay_ticks=task.horizon) if fixed_horizon else task
+        self.ticks_at_goal = task.hold_ticks + task.stay_ticks
         self._fixed_horizon = fixed_horizon
         self._make_env = make_env
         self.env = make_env(self._task, contract)
@@ -96,3 +111,14 @@ class SimTask:
             reset()
             successes.append(roll_out(self.env, act, seed).success)
         return sum(successes) / len(successes)
+
+    def score(self, act: Act, reset: Callable[[], None], seeds: Sequence[int]) -> Score:
+        """Success and ticks, where the task ends an episode."""
+        found: list[tuple[bool, int]] = []
+        for seed in seeds:
+            reset()
+            rollout = roll_out(self.env, act, seed)
+            needed = rollout.ticks - self._task.stay_ticks
+            found.append((rollout.success, needed if rollout.success else self._task.horizon))
+        successes, ticks = zip(*found)
+        return Score(sum(successes) / len(found), sum(ticks) / len(found))
