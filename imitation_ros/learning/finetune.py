@@ -73,7 +73,7 @@ class FineTuneConfig:
 
     steps: int = 50_000
     task_share: float = 1.0
-    warm_up: int = 2_000
+    warm_up: int = 4_000
     pull: float = 2.0
     let_go: int = 20_000
     learning_rate: float = 3e-4
