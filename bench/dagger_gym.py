@@ -84,7 +84,7 @@ PEER_SETTINGS = {
     'CartPole-v1': PeerSetting(demonstrated_ticks=15, ticks=15, batch_size=8, normalize=False),
     'Pendulum-v1': PeerSetting(ticks=200, batch_size=64),
     'reach': PeerSetting(
-        initial_episodes=24, demonstrated_ticks=1, ticks=15, batch_size=16, normalize=False
+        initial_episodes=16, demonstrated_ticks=1, ticks=5, batch_size=16, weight_decay=3.0
     ),
 }
 SHARE_OF_PEER = 0.5
