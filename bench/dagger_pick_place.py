@@ -65,8 +65,9 @@ PEER_SETTING = PeerSetting(
     batches=8_400,  # ours: 150 epochs of 50 to 56 steps
     batch_size=256,
     hidden=(256, 256),
+    weight_decay=0.1,
 )
-"""The rest is not tuned for this task yet."""
+"""The weight decay was chosen on validation seeds and scenes."""
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
