@@ -7,6 +7,7 @@ scenes that it is not tested in.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -239,12 +240,11 @@ def meta_figure(
     setting = setting.smaller() if options.quick else setting
     first = first_scene(options)
     name = f'meta_{setting.family}'
-    settings = {**asdict(setting), 'first_scene': first}
-    kept = Rows(rows_name(name, options), settings, options.quick, options.fresh)
+    kept = {method: rows_of(setting, method, options) for method in options.methods}
     bench = Bench(setting, first)
     seeds = range(setting.seeds)[: options.seeds]
     rows = [
-        kept.get(f'{method} {seed}', lambda method=method, seed=seed: bench.run(method, seed))
+        kept[method].get(seed, lambda method=method, seed=seed: bench.run(method, seed))
         for seed in seeds
         for method in options.methods
         if method in setting.methods or seed == 0  # nothing is trained: all seeds are alike
@@ -272,6 +272,18 @@ def meta_figure(
         'spread': [row['success'][fewest]['all'] for row in rows if row['method'] == OURS],
         'first_scene': first, 'rows': rows,
     }  # fmt: skip
+
+
+def rows_of(setting: Setting, method: str, options: argparse.Namespace) -> Rows:
+    """Of one method: how another is set changes nothing about them."""
+    own = replace(
+        setting,
+        methods={name: each for name, each in setting.methods.items() if name == method},
+        training={name: each for name, each in setting.training.items() if name == method},
+    )
+    settings = {**asdict(own), 'first_scene': first_scene(options)}
+    name = rows_name(f'meta_{setting.family}_{method}', options)
+    return Rows(name, settings, options.quick, options.fresh)
 
 
 def success_table(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
