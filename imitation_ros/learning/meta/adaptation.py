@@ -182,6 +182,7 @@ def record_of(
         'method': f'meta ({parent.settings.method})',
         'parent': parent.checkpoint,
         'demonstrations': [_name(each, index) for index, each in enumerate(demonstrations)],
+        'episodes': [path for each in demonstrations if (path := _path(each))],
         'data_hash': hashlib.sha256(' '.join(hashes).encode()).hexdigest(),
         'verdict': dataclasses.asdict(verdict),
         'versions': {'imitation_ros': imitation_ros.__version__, 'torch': torch.__version__},
@@ -216,5 +217,11 @@ def _strange(parent: MetaPolicy, episode: Episode, name: str) -> list[str]:
 
 
 def _name(episode: Episode, index: int) -> str:
-    path = str(episode.metadata.get('path', ''))
+    path = _path(episode)
     return Path(path).name if path else f'demonstration {index}'
+
+
+def _path(episode: Episode) -> str:
+    """Where it lies on disk; empty where it does not."""
+    path = episode.metadata.get('path', '')
+    return str(Path(path).resolve()) if path else ''

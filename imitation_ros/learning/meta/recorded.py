@@ -8,13 +8,14 @@ from pathlib import Path
 from imitation_ros.episodes.align import load_episode
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.rosbag2 import METADATA
+from imitation_ros.episodes.tracks import read_tracks
 from imitation_ros.episodes.training_set import check_episode_contract
 from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.meta.adaptation import adapt, judge, save_adapted, Verdict
 from imitation_ros.learning.meta.meta_policy import MetaPolicy
-from imitation_ros.policies.checkpoint import check_destination
+from imitation_ros.policies.checkpoint import check_destination, read_digest, read_record
 from imitation_ros.types import Episode
 
 
@@ -42,6 +43,27 @@ def demonstration(path: Path, contract: Contract) -> Episode:
     reader = EpisodeReader(path)
     check_episode_contract(reader, contract)
     return load_episode(reader, contract)
+
+
+def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> list[Path]:
+    """The episodes that an adapted checkpoint was made of, if `episode` corrects it; else none.
+
+    It does if that checkpoint drove in it: whoever shows a new task drives alone.
+
+    Raises:
+        EpisodeError: the episode cannot be read.
+    """
+    made_of = [Path(each) for each in read_record(checkpoint).get('episodes', ())]
+    if not made_of:
+        return []
+    streams = read_tracks(EpisodeReader(episode), contract).streams
+    digest, said = read_digest(checkpoint), streams['policy'].statuses
+    drove = (
+        tick_ns in said and said[tick_ns].values.get('checkpoint') == digest
+        for tick_ns, status in streams['executed'].statuses.items()
+        if status.values.get('mode') == 'policy'
+    )
+    return [each for each in made_of if each != episode.resolve()] if any(drove) else []
 
 
 def newest_episode(path: Path) -> Path:

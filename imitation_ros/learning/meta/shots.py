@@ -80,6 +80,7 @@ class Tensors:
         for episode, pick in zip(episodes, picks):
             whole = states(episode, self._contract)
             moved = np.diff(whole[:, self._layout.reference], axis=0, append=np.nan)
+            moved[:-1][np.diff(episode.segment) != 0] = np.nan  # across a gap
             state.append(whole[pick])
             motion.append(np.nan_to_num(moved)[pick])
             targets.append({name: each[pick] for name, each in self._targets([episode]).items()})
