@@ -40,6 +40,8 @@ TASK_BLOCK = 20
 """Scenes of a tested task: demonstrations, then tests from the tenth on."""
 OURS = 'context'
 BASELINES = ('replay', 'final_pose', 'finetune')
+"""`finetune` is the usual clone, which has a place in a list for each number. `embedding` is the
+same method upon our decoder, which points at things: what is left of ours without an encoder."""
 APPROACH_PER_S, FASTEST = 3.0, 0.35
 """How the final pose is gone to."""
 
@@ -72,13 +74,17 @@ class Setting:
             'context': MetaConfig(),
             'gradient': MetaConfig(steps=1000, tasks=8),
             'finetune': MetaConfig(),
+            'embedding': MetaConfig(),
         }
     )
     methods: dict[str, Settings] = field(
         default_factory=lambda: {
             'context': Settings(),
             'gradient': Settings('gradient'),
-            'finetune': Settings('finetune', slots=False, inner_steps=100),
+            'finetune': Settings(
+                'finetune', slots=False, inner_steps=100, inner_rate=1e-3, embedding_rate=0.1
+            ),
+            'embedding': Settings('finetune', inner_steps=300, embedding_rate=0.3),
         }
     )
     shots: tuple[int, ...] = (1, 2, 5)

@@ -91,25 +91,33 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[Task], Contract, str]:
     """To learn from, to judge by, their contract, and where they come from."""
-    from imitation_ros.frames.contract import load_contract
-    from imitation_ros.learning.meta.family_data import make_tasks
     from imitation_ros.learning.meta.meta_training import recorded_tasks
-    from imitation_ros.sim.env import ArmEnv
-    from imitation_ros.sim.families import make_family
 
     if options.data:
         made, contract, source = recorded_tasks(options.data)
         unseen = max(1, len(made) // UNSEEN)
         return made[unseen:], made[:unseen], contract, source
-    family = make_family(options.family)
+    source = f'{options.family}, tasks from {SEED_BLOCK * options.seed}'
+    return *simulated_tasks(options.family, options.tasks, options.seed), source
+
+
+def simulated_tasks(
+    name: str, count: int, seed: int, title: str = 'tasks'
+) -> tuple[list[Task], list[Task], Contract]:
+    """Tasks of a family to learn from and to judge by, demonstrated in process; their contract."""
+    from imitation_ros.frames.contract import load_contract
+    from imitation_ros.learning.meta.family_data import make_tasks
+    from imitation_ros.sim.env import ArmEnv
+    from imitation_ros.sim.families import make_family
+
+    family, first = make_family(name), SEED_BLOCK * seed
     contract = load_contract(family.contract)
-    first = SEED_BLOCK * options.seed
-    drawn = [family.draw(first + index) for index in range(options.tasks + UNSEEN)]
+    drawn = [family.draw(first + index) for index in range(count + UNSEEN)]
     env = ArmEnv(drawn[0], contract)
-    with progress('tasks', len(drawn)) as advance:
+    with progress(title, len(drawn)) as advance:
         made = make_tasks(env, drawn, first, progress=lambda done: advance(completed=done))
     env.close()
-    return made[:-UNSEEN], made[-UNSEEN:], contract, f'{family.name}, tasks from {first}'
+    return made[:-UNSEEN], made[-UNSEEN:], contract
 
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:

@@ -54,6 +54,25 @@ class FineTuned(Learner):
         return self.decoder.loss(self.decoder(query.state, told), query)
 
     def adapted(self, shots: Shots) -> tuple[Decoder, Condition]:
+        """Trains a copy on, and takes each pointer at its word."""
+        decoder, told = self._trained(shots)
+        sure = tuple(
+            nn.functional.one_hot(pointer.argmax(-1), pointer.shape[-1]).float()
+            for pointer in told.pointers
+        )
+        return decoder, Condition(sure, told.context)
+
+    def told(self, shots: Shots) -> Condition:
+        """As found, doubts included."""
+        return self._trained(shots)[1]
+
+    @torch.no_grad()
+    def prior(self) -> Condition:
+        """All slots alike, and the mean of the contexts."""
+        even = [torch.zeros(each.shape[1]) for each in self.logits]
+        return _condition(even, FASTER * self.contexts.mean(0))
+
+    def _trained(self, shots: Shots) -> tuple[Decoder, Condition]:
         """Finds the embedding, and trains a copy of the weights on."""
         decoder = copy_of(self.decoder)
         logits = [torch.zeros(each.shape[1], requires_grad=True) for each in self.logits]
@@ -68,12 +87,6 @@ class FineTuned(Learner):
             decoder.loss(outputs, shots.labels).backward()
             optimizer.step()
         return decoder, _condition([each.detach() for each in logits], context.detach())
-
-    @torch.no_grad()
-    def prior(self) -> Condition:
-        """All slots alike, and the mean of the contexts."""
-        even = [torch.zeros(each.shape[1]) for each in self.logits]
-        return _condition(even, FASTER * self.contexts.mean(0))
 
 
 def _condition(logits: list[Tensor], context: Tensor) -> Condition:
