@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from imitation_ros.learning.meta.meta_policy import MetaPolicy
 
 FAMILY = 'pick_place'
-TASKS = 100
-"""Learned from."""
 SHOWN_TASKS, SCENES, FILMED = 3, 5, 3
 """Unseen tasks, new scenes of each, and how many of the first are filmed."""
 
@@ -33,10 +31,10 @@ def learn_from_one(demo: Demo) -> None:
     family = make_family(FAMILY)
     parent = _meta_policy(demo, f'8/{demo.stages}')
     first = TEST_SEEDS + demo.seed * SHOWN_TASKS
-    scenes = min(SCENES, demo.rollouts)
+    count, scenes = min(SHOWN_TASKS, demo.rollouts), min(SCENES, demo.rollouts)
     rows = []
-    with progress(f'9/{demo.stages} one demonstration', SHOWN_TASKS * (1 + scenes)) as advance:
-        for seed in range(first, first + SHOWN_TASKS):
+    with progress(f'9/{demo.stages} one demonstration', count * (1 + scenes)) as advance:
+        for seed in range(first, first + count):
             rows.append(_show_once(demo, parent, f'{FAMILY}/{seed}', scenes, advance))
     film = _film(demo, load_contract(family.contract), first)
     success = statistics.mean(row['success'] for row in rows)
@@ -52,11 +50,11 @@ def learn_from_one(demo: Demo) -> None:
     demo.sections.append(
         Section(
             'One demonstration is enough',
-            f'Four cubes and four pads lie there, and nothing says which cube is to go over which '
-            f'pad. From {TASKS} such tasks a network learned how to learn the next one. Then an '
-            f'expert showed {len(rows)} tasks that it had not seen, each once, over topics; it '
-            f'read the recording and drove the arm in {scenes} new scenes of each, and succeeded '
-            f'in {success:.0%} of them.',
+            'Four cubes and four pads lie there, and nothing says which cube is to go over which '
+            f'pad. From {demo.meta_tasks} such tasks a network learned how to learn the next one. '
+            f'Then an expert showed {len(rows)} tasks that it had not seen, each once, over '
+            f'topics; it read the recording and drove the arm in {scenes} new scenes of each, and '
+            f'succeeded in {success:.0%} of them.',
             Table(('task', 'what it took to be meant', 'adapted in', 'success'), cells),
             [Picture(film, f'{rows[0]["task"]} in new scenes, after one demonstration.')]
             if film
@@ -70,7 +68,9 @@ def _meta_policy(demo: Demo, stage: str) -> MetaPolicy:
     from imitation_ros.learning.meta.meta_training import meta_train
     from imitation_ros.learning.meta.training import MetaConfig
 
-    tasks, unseen, contract = simulated_tasks(FAMILY, TASKS, demo.seed, f'{stage} many tasks')
+    tasks, unseen, contract = simulated_tasks(
+        FAMILY, demo.meta_tasks, demo.seed, f'{stage} many tasks'
+    )
     with progress(f'{stage} learn to adapt', demo.meta_steps) as advance:
         parent, curve = meta_train(
             tasks, unseen, contract, Settings(), MetaConfig(steps=demo.meta_steps), demo.seed,

@@ -53,7 +53,8 @@ class Demo:
         rollouts: over topics, of each policy.
         rounds: of DAgger.
         irl_steps: of the environment, for the actor that learns from the inferred reward.
-        meta_steps: of the optimizer, for what learns from one demonstration; 0 leaves it out.
+        meta_tasks: that what learns from one demonstration is trained on; 0 leaves it out.
+        meta_steps: of its optimizer.
         out: folder of everything.
         cloned: labels → success in process of a policy cloned from them.
         expert: success of the expert in the same scenes.
@@ -68,6 +69,7 @@ class Demo:
     rollouts: int
     rounds: int
     irl_steps: int
+    meta_tasks: int
     meta_steps: int
     out: Path
     cloned: dict[int, Any] = field(default_factory=dict)
@@ -78,7 +80,7 @@ class Demo:
     @property
     def stages(self) -> int:
         """How many there are to tell of."""
-        return 9 if self.meta_steps else 7
+        return 9 if self.meta_tasks else 7
 
     @property
     def demonstration_seed(self) -> int:
@@ -112,6 +114,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--all', action='store_true', help='at last learn from one demonstration, 2 minutes more'
     )
     parser.add_argument(
+        '--meta-tasks', type=int, default=100, help='that it is trained on (--all)'
+    )
+    parser.add_argument(
         '--meta-steps', type=int, default=1500, help='of what learns from one (--all)'
     )
 
@@ -121,11 +126,12 @@ def run(options: argparse.Namespace) -> int:
     if (
         options.episodes < 2
         or min(options.rollouts, options.rounds, options.irl_steps, options.meta_steps) < 1
+        or options.meta_tasks < 2
         or options.seed < 0
     ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --rollouts, --rounds, --irl-steps and --meta-steps '
-            'of 1, --seed of 0'
+            'valid: --episodes and --meta-tasks of at least 2, --rollouts, --rounds, --irl-steps '
+            'and --meta-steps of 1, --seed of 0'
         )
     started = time.monotonic()
     demo = Demo(
@@ -136,7 +142,8 @@ def run(options: argparse.Namespace) -> int:
         options.rollouts,
         options.rounds,
         options.irl_steps,
-        options.meta_steps if options.all else 0,
+        options.meta_tasks if options.all else 0,
+        options.meta_steps,
         _cleared(options.out),
     )
     demonstrate(demo)
