@@ -11,6 +11,7 @@ from imitation_ros.nodes.graph import Graph
 from imitation_ros.policies.checkpoint import read_digest, read_record
 from imitation_ros.supervision.gates import GateConfig
 import pytest
+from recorded_episodes import record_lockstep
 
 from bench import adapt_time
 from bench.adapt_time import learn, start_from
@@ -43,6 +44,10 @@ def test_from_a_recording_over_topics_to_an_adapted_policy_and_back(
             graph.call('policy/adapt')
         graph.set('policy', episode=tmp_path / 'nothing')
         with pytest.raises(GraphError, match='no episode; valid: an episode, or a folder'):
+            graph.call('policy/adapt')
+        record_lockstep(tmp_path / 'other', 24)
+        graph.set('policy', episode=tmp_path / 'other')
+        with pytest.raises(GraphError, match=r'kept the present policy: .* another contract'):
             graph.call('policy/adapt')
         graph.set('policy', episode=tmp_path / 'data')  # the newest in it
         answer = graph.call('policy/adapt')

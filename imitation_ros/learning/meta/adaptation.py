@@ -169,7 +169,7 @@ def save_adapted(
         CheckpointError: `folder` holds something else, or cannot be written.
     """
     if verdict.refusal:
-        raise ImitationError(f'refused: {verdict.refusal}')
+        raise ImitationError('; '.join([f'refused: {verdict.refusal}', *verdict.warnings]))
     return save_checkpoint(folder, policy, record_of(parent, demonstrations, verdict))
 
 
