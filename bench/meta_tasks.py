@@ -31,7 +31,7 @@ from imitation_ros.types import Action, Episode, Frame
 import numpy as np
 
 from bench.cloning import first_scene, parser_of, rows_name
-from bench.harness import at_least
+from bench.harness import at_least, bootstrap_interval
 from bench.rows import Rows, say
 
 SEED_BLOCK = 10_000
@@ -273,9 +273,14 @@ def meta_figure(
         conditions[f'success from {most} demonstrations >= {five_shots}'] = at_least(
             best, five_shots
         )
+    spread = [row['success'][fewest]['all'] for row in rows if row['method'] == OURS]
     return {
-        'bench': name, 'value': value, 'pass': conditions, 'table': table,
-        'spread': [row['success'][fewest]['all'] for row in rows if row['method'] == OURS],
+        'bench': name, 'value': value, 'pass': conditions, 'table': table, 'spread': spread,
+        'interval': bootstrap_interval(spread, np.mean) if spread else None,
+        'above': {
+            method: round(value - each[fewest]['all'], 4)
+            for method, each in table.items() if method != OURS
+        },
         'first_scene': first, 'rows': rows,
     }  # fmt: skip
 
