@@ -261,7 +261,7 @@ class PolicyNode(ManagedNode):
             out = Path(self.params.adapted) / episode.name
             parent = load_meta_policy(self.params.meta, self._contract)
             before = corrected_by(episode, Path(self._driver.path), self._contract)
-            verdict = adapt_recorded(parent, [*before, episode], out)
+            verdict = adapt_recorded(parent, [*before, episode], out, len(before))
         except ImitationError as error:
             return error
         except Exception as error:  # whatever it is, the policy that drives stays

@@ -282,7 +282,9 @@ def test_what_made_things_worse_is_refused(tmp_path):
     parent, shown = meta(method='finetune', inner_rate=10.0), [episode()]
     assert 'adaptation made things worse' in judge(parent, shown).refusal  # it learns too fast
     worse = Verdict(1.0, 1.5, 1.0, {}, ())
-    with pytest.raises(ImitationError, match=r'refused: .* worse: .* loss of 1\.500, .*1\.000'):
+    with pytest.raises(
+        ImitationError, match=r'refused: .* worse: .* loss of 1\.500, before it 1\.000'
+    ):
         save_adapted(tmp_path / 'adapted', adapt(parent, shown), parent, shown, worse)
     assert not (tmp_path / 'adapted').exists()
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import dataclasses
 
 from imitation_ros.errors import EpisodeError
-from imitation_ros.learning.meta.adaptation import adapt, judge, save_adapted
+from imitation_ros.learning.meta.adaptation import (
+    adapt,
+    held_out_losses,
+    judge,
+    save_adapted,
+)
+from imitation_ros.learning.meta.correction import corrected
 from imitation_ros.learning.meta.recorded import (
     adapt_recorded,
     corrected_by,
@@ -16,6 +22,7 @@ import numpy as np
 import pytest
 from recorded_episodes import action, Bag, contract, PERIOD_NS, record_lockstep, state, WALL_NS
 from test_meta import episode, meta
+import torch
 
 TWO_JOINTS = contract()
 
@@ -71,11 +78,37 @@ def test_a_correction_is_learned_from_beside_what_it_corrects(
     monkeypatch.setattr('imitation_ros.learning.meta.adaptation.Verdict.refusal', '')  # untrained
     correction = drive(tmp_path / 'correction', read_digest(adapted))
     out = tmp_path / 'again'
-    adapt_recorded(parent, [*corrected_by(correction, adapted, TWO_JOINTS), correction], out)
+    before = corrected_by(correction, adapted, TWO_JOINTS)
+    adapt_recorded(parent, [*before, correction], out, len(before))
     record = read_record(out)
     assert record['demonstrations'] == ['shown', 'correction']
     second = drive(tmp_path / 'second', read_digest(out))
     assert corrected_by(second, out, TWO_JOINTS) == [tmp_path / 'shown', correction]
+
+
+def test_a_correction_lowers_the_loss_and_leaves_what_was_meant(parent):
+    parent, shown, correction = meta(), episode(1), episode(2)
+    before = {name: each.clone() for name, each in parent.learner.state_dict().items()}
+    alone = judge(parent, [shown])
+    verdict = judge(parent, [shown, correction], known=1)
+    assert verdict.means == alone.means
+    labels = parent.tensors.labels([shown, correction])
+    decoder, condition = parent.learner.adapted(parent.tensors.shots([shown]))
+    again, told = corrected(decoder, condition, labels)
+    assert told.pointers == condition.pointers
+    losses = [
+        float(each.loss(each(labels.state, given), labels))
+        for each, given in ((decoder, condition), (again, told))
+    ]
+    assert losses[1] < losses[0]
+    for name, each in parent.learner.state_dict().items():
+        assert torch.equal(each, before[name])
+
+
+def test_a_correction_is_judged_beside_the_policy_that_it_corrects():
+    parent, both = meta(), [episode(1), episode(2)]
+    held_out = [held_out_losses(parent, both, known) for known in (0, 1)]
+    assert held_out[0][0] != held_out[1][0]
 
 
 def test_a_demonstration_that_is_gone_is_named(adapted, parent, tmp_path):

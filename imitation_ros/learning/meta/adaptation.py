@@ -18,6 +18,7 @@ from typing import Any
 import imitation_ros
 from imitation_ros.episodes.cache import episode_hash
 from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.learning.meta.correction import corrected
 from imitation_ros.learning.meta.decoder import Condition, Decoder
 from imitation_ros.learning.meta.meta_policy import MetaPolicy
 from imitation_ros.learning.meta.shots import Labels
@@ -41,8 +42,8 @@ class Verdict:
     """Whether the demonstrations were enough.
 
     Attributes:
-        before: loss of the held-out frames without a demonstration (mean negative log
-            likelihood, standardized).
+        before: loss of the held-out frames without a demonstration, or of the policy that is
+            corrected (mean negative log likelihood, standardized).
         after: the same once adapted to the other frames.
         usual: what `after` is at most for most tasks of the family.
         means: set of things → the one that is meant, and how sure that is, 0..1.
@@ -67,30 +68,43 @@ class Verdict:
             return ''
         return (
             f'adaptation made things worse: held-out frames of the demonstration are predicted '
-            f'with a loss of {self.after:.3f}, without it {self.before:.3f}'
+            f'with a loss of {self.after:.3f}, before it {self.before:.3f}'
         )
 
 
-def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> Policy:
+def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0) -> Policy:
     """The policy of the task that the demonstrations show; `parent` stays as it is.
+
+    Args:
+        parent: what adapts.
+        demonstrations: to adapt to.
+        known: if not 0, the first so many show the task, and the others correct the policy that
+            was adapted to them.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
-    decoder, condition = parent.learner.adapted(parent.tensors.shots(demonstrations))
+    everything = [np.arange(len(each)) for each in demonstrations]
+    decoder, condition = _adapted(parent, demonstrations, everything, known)
     return decoder.policy(condition)
 
 
-def judge(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> Verdict:
+def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0) -> Verdict:
     """Says whether the demonstrations were enough.
+
+    Args:
+        parent: what adapts.
+        demonstrations: to adapt to.
+        known: the present policy has been adapted to the first so many of them; the others, its
+            corrections, must make it better.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
-    before, after = held_out_losses(parent, demonstrations)
-    means = parent.learner.told(parent.tensors.shots(demonstrations))
+    before, after = held_out_losses(parent, demonstrations, known)
+    means = parent.learner.told(parent.tensors.shots(demonstrations[: known or None]))
     names = {}
     for slots, pointer in zip(parent.learner.decoder.layout.sets, means.pointers):
         best = int(pointer.argmax())
@@ -135,21 +149,36 @@ def check(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> None:
             )
 
 
-def held_out_losses(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> tuple[float, float]:
-    """Loss of held-out frames without the demonstrations, and adapted to their other frames."""
+def held_out_losses(
+    parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0
+) -> tuple[float, float]:
+    """Loss of held-out frames adapted to the first `known`, and to all, by their other frames."""
     held_out = [_held_out(len(episode)) for episode in demonstrations]
     kept = [np.flatnonzero(~each) for each in held_out]
     labels = parent.tensors.labels(demonstrations)
     asked = torch.from_numpy(np.concatenate(held_out))
-    asked_labels = Labels(
-        labels.state[asked], {part: each[asked] for part, each in labels.targets.items()}
-    )
+    asked_labels = labels.of(asked)
     learner = parent.learner
-    adapted = learner.adapted(parent.tensors.shots(demonstrations, frames=kept))
-    return (
-        _loss(learner.decoder, learner.prior(), asked_labels),
-        _loss(*adapted, asked_labels),
-    )
+    present = (learner.decoder, learner.prior())
+    if known:
+        present = _adapted(parent, demonstrations[:known], kept[:known])
+    adapted = _adapted(parent, demonstrations, kept, known)
+    return _loss(*present, asked_labels), _loss(*adapted, asked_labels)
+
+
+def _adapted(
+    parent: MetaPolicy, demonstrations: Sequence[Episode], frames: Sequence[Array], known: int = 0
+) -> tuple[Decoder, Condition]:
+    """To some frames of each demonstration; see `adapt`."""
+    shown = slice(known or None)
+    shots = parent.tensors.shots(demonstrations[shown], frames=frames[shown])
+    decoder, condition = parent.learner.adapted(shots)
+    if not known:
+        return decoder, condition
+    labels = parent.tensors.labels(demonstrations)
+    starts = np.cumsum([0, *map(len, demonstrations[:-1])])
+    picked = np.concatenate([start + each for start, each in zip(starts, frames)])
+    return corrected(decoder, condition, labels.of(torch.from_numpy(picked)))
 
 
 def save_adapted(

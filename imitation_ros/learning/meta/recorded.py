@@ -19,8 +19,16 @@ from imitation_ros.policies.checkpoint import check_destination, read_digest, re
 from imitation_ros.types import Episode
 
 
-def adapt_recorded(parent: MetaPolicy, episodes: Sequence[Path], out: Path) -> Verdict:
+def adapt_recorded(
+    parent: MetaPolicy, episodes: Sequence[Path], out: Path, known: int = 0
+) -> Verdict:
     """Adapts to recorded episodes, and writes the checkpoint into `out`.
+
+    Args:
+        parent: what adapts.
+        episodes: to adapt to.
+        out: folder of the checkpoint.
+        known: as of `judge`.
 
     Raises:
         EpisodeError: an episode cannot be read, is of another contract or too short.
@@ -29,8 +37,8 @@ def adapt_recorded(parent: MetaPolicy, episodes: Sequence[Path], out: Path) -> V
     """
     check_destination(out)
     shown = [demonstration(path, parent.contract) for path in episodes]
-    verdict = judge(parent, shown)
-    save_adapted(out, adapt(parent, shown), parent, shown, verdict)
+    verdict = judge(parent, shown, known)
+    save_adapted(out, adapt(parent, shown, known), parent, shown, verdict)
     return verdict
 
 

@@ -29,6 +29,12 @@ class Labels(NamedTuple):
     state: Tensor
     targets: dict[str, Tensor]
 
+    def of(self, frames: Tensor) -> Labels:
+        """Some of the frames of one task, by number or by whether they are chosen."""
+        return Labels(
+            self.state[frames], {part: each[frames] for part, each in self.targets.items()}
+        )
+
 
 class Shots(NamedTuple):
     """E demonstrations of F frames each, of B tasks or of one.
