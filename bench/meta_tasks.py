@@ -39,7 +39,7 @@ SEED_BLOCK = 10_000
 TASK_BLOCK = 20
 """Scenes of a tested task: demonstrations, then tests from the tenth on."""
 OURS = 'context'
-BASELINES = ('replay', 'final_pose', 'finetune')
+BASELINES = ('replay', 'final_pose', 'finetune', 'embedding')
 """`finetune` is the usual clone, which has a place in a list for each number. `embedding` is the
 same method upon our decoder, which points at things: what is left of ours without an encoder."""
 APPROACH_PER_S, FASTEST = 3.0, 0.35

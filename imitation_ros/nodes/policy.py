@@ -260,8 +260,8 @@ class PolicyNode(ManagedNode):
             episode = newest_episode(Path(path))
             out = Path(self.params.adapted) / episode.name
             parent = load_meta_policy(self.params.meta, self._contract)
-            before = corrected_by(episode, Path(self._driver.path), self._contract)
-            verdict = adapt_recorded(parent, [*before, episode], out, len(before))
+            before, showing = corrected_by(episode, Path(self._driver.path), self._contract)
+            verdict = adapt_recorded(parent, [*before, episode], out, showing)
         except ImitationError as error:
             return error
         except Exception as error:  # whatever it is, the policy that drives stays

@@ -58,7 +58,7 @@ def adapted(parent, tmp_path):
 
 def test_an_episode_in_which_the_adapted_policy_drove_corrects_it(adapted, tmp_path):
     correction = drive(tmp_path / 'correction', read_digest(adapted))
-    assert corrected_by(correction, adapted, TWO_JOINTS) == [tmp_path / 'shown']
+    assert corrected_by(correction, adapted, TWO_JOINTS) == ([tmp_path / 'shown'], 1)
 
 
 def test_any_other_episode_shows_a_new_task(adapted, tmp_path):
@@ -67,9 +67,9 @@ def test_any_other_episode_shows_a_new_task(adapted, tmp_path):
         ('only_beside_the_expert', read_digest(adapted), 'expert'),
     ):
         shown = drive(tmp_path / name, digest, mode=mode)
-        assert corrected_by(shown, adapted, TWO_JOINTS) == []
+        assert corrected_by(shown, adapted, TWO_JOINTS) == ([], 0)
     record_lockstep(tmp_path / 'new', 24)
-    assert corrected_by(tmp_path / 'new', adapted, TWO_JOINTS) == []
+    assert corrected_by(tmp_path / 'new', adapted, TWO_JOINTS) == ([], 0)
 
 
 def test_a_correction_is_learned_from_beside_what_it_corrects(
@@ -78,26 +78,27 @@ def test_a_correction_is_learned_from_beside_what_it_corrects(
     monkeypatch.setattr('imitation_ros.learning.meta.adaptation.Verdict.refusal', '')  # untrained
     correction = drive(tmp_path / 'correction', read_digest(adapted))
     out = tmp_path / 'again'
-    before = corrected_by(correction, adapted, TWO_JOINTS)
-    adapt_recorded(parent, [*before, correction], out, len(before))
+    before, showing = corrected_by(correction, adapted, TWO_JOINTS)
+    adapt_recorded(parent, [*before, correction], out, showing)
     record = read_record(out)
     assert record['demonstrations'] == ['shown', 'correction']
     second = drive(tmp_path / 'second', read_digest(out))
-    assert corrected_by(second, out, TWO_JOINTS) == [tmp_path / 'shown', correction]
+    assert corrected_by(second, out, TWO_JOINTS) == ([tmp_path / 'shown', correction], 1)
+    assert corrected_by(correction, out, TWO_JOINTS) == ([], 0)  # it is one of them
 
 
 def test_a_correction_lowers_the_loss_and_leaves_what_was_meant(parent):
     parent, shown, correction = meta(), episode(1), episode(2)
     before = {name: each.clone() for name, each in parent.learner.state_dict().items()}
     alone = judge(parent, [shown])
-    verdict = judge(parent, [shown, correction], known=1)
+    verdict = judge(parent, [shown, correction], showing=1)
     assert verdict.means == alone.means
     labels = parent.tensors.labels([shown, correction])
     decoder, condition = parent.learner.adapted(parent.tensors.shots([shown]))
     again, told = corrected(decoder, condition, labels)
     assert told.pointers == condition.pointers
     losses = [
-        float(each.loss(each(labels.state, given), labels))
+        float(each.loss(each(labels.state, given), labels).detach())
         for each, given in ((decoder, condition), (again, told))
     ]
     assert losses[1] < losses[0]
@@ -107,16 +108,16 @@ def test_a_correction_lowers_the_loss_and_leaves_what_was_meant(parent):
 
 def test_a_correction_is_judged_beside_the_policy_that_it_corrects():
     parent, both = meta(), [episode(1), episode(2)]
-    held_out = [held_out_losses(parent, both, known) for known in (0, 1)]
+    held_out = [held_out_losses(parent, both, showing) for showing in (0, 1)]
     assert held_out[0][0] != held_out[1][0]
 
 
 def test_a_demonstration_that_is_gone_is_named(adapted, parent, tmp_path):
     correction = drive(tmp_path / 'correction', read_digest(adapted))
-    before = corrected_by(correction, adapted, TWO_JOINTS)
+    before, showing = corrected_by(correction, adapted, TWO_JOINTS)
     (tmp_path / 'shown').rename(tmp_path / 'elsewhere')
     with pytest.raises(EpisodeError, match='shown'):
-        adapt_recorded(parent, [*before, correction], tmp_path / 'again')
+        adapt_recorded(parent, [*before, correction], tmp_path / 'again', showing)
 
 
 def test_nothing_moves_across_a_gap():

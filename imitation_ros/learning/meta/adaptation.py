@@ -72,39 +72,38 @@ class Verdict:
         )
 
 
-def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0) -> Policy:
+def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0) -> Policy:
     """The policy of the task that the demonstrations show; `parent` stays as it is.
 
     Args:
         parent: what adapts.
         demonstrations: to adapt to.
-        known: if not 0, the first so many show the task, and the others correct the policy that
-            was adapted to them.
+        showing: the first so many show the task, and the others correct the policy that was
+            adapted to them; 0 if all show it.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
     everything = [np.arange(len(each)) for each in demonstrations]
-    decoder, condition = _adapted(parent, demonstrations, everything, known)
+    decoder, condition = _adapted(parent, demonstrations, everything, showing)
     return decoder.policy(condition)
 
 
-def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0) -> Verdict:
+def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0) -> Verdict:
     """Says whether the demonstrations were enough.
 
     Args:
         parent: what adapts.
         demonstrations: to adapt to.
-        known: the present policy has been adapted to the first so many of them; the others, its
-            corrections, must make it better.
+        showing: as of `adapt`; the last correction must make better what came of the others.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
-    before, after = held_out_losses(parent, demonstrations, known)
-    means = parent.learner.told(parent.tensors.shots(demonstrations[: known or None]))
+    before, after = held_out_losses(parent, demonstrations, showing)
+    means = parent.learner.told(parent.tensors.shots(demonstrations[: showing or None]))
     names = {}
     for slots, pointer in zip(parent.learner.decoder.layout.sets, means.pointers):
         best = int(pointer.argmax())
@@ -150,9 +149,12 @@ def check(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> None:
 
 
 def held_out_losses(
-    parent: MetaPolicy, demonstrations: Sequence[Episode], known: int = 0
+    parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0
 ) -> tuple[float, float]:
-    """Loss of held-out frames adapted to the first `known`, and to all, by their other frames."""
+    """Loss of held-out frames before, and adapted to the other frames of all demonstrations.
+
+    Before is without any, or, if the last one is a correction, with those before it.
+    """
     held_out = [_held_out(len(episode)) for episode in demonstrations]
     kept = [np.flatnonzero(~each) for each in held_out]
     labels = parent.tensors.labels(demonstrations)
@@ -160,20 +162,23 @@ def held_out_losses(
     asked_labels = labels.of(asked)
     learner = parent.learner
     present = (learner.decoder, learner.prior())
-    if known:
-        present = _adapted(parent, demonstrations[:known], kept[:known])
-    adapted = _adapted(parent, demonstrations, kept, known)
+    if showing:
+        present = _adapted(parent, demonstrations[:-1], kept[:-1], showing)
+    adapted = _adapted(parent, demonstrations, kept, showing)
     return _loss(*present, asked_labels), _loss(*adapted, asked_labels)
 
 
 def _adapted(
-    parent: MetaPolicy, demonstrations: Sequence[Episode], frames: Sequence[Array], known: int = 0
+    parent: MetaPolicy,
+    demonstrations: Sequence[Episode],
+    frames: Sequence[Array],
+    showing: int = 0,
 ) -> tuple[Decoder, Condition]:
     """To some frames of each demonstration; see `adapt`."""
-    shown = slice(known or None)
+    shown = slice(showing or None)
     shots = parent.tensors.shots(demonstrations[shown], frames=frames[shown])
     decoder, condition = parent.learner.adapted(shots)
-    if not known:
+    if showing in (0, len(demonstrations)):
         return decoder, condition
     labels = parent.tensors.labels(demonstrations)
     starts = np.cumsum([0, *map(len, demonstrations[:-1])])
@@ -187,8 +192,17 @@ def save_adapted(
     parent: MetaPolicy,
     demonstrations: Sequence[Episode],
     verdict: Verdict,
+    showing: int = 0,
 ) -> str:
     """Writes an adapted policy as an ordinary checkpoint, with where it comes from.
+
+    Args:
+        folder: of the checkpoint.
+        policy: that was adapted.
+        parent: from what.
+        demonstrations: to what.
+        verdict: on them.
+        showing: as of `adapt`.
 
     Returns:
         SHA-256 of its weights.
@@ -199,11 +213,11 @@ def save_adapted(
     """
     if verdict.refusal:
         raise ImitationError('; '.join([f'refused: {verdict.refusal}', *verdict.warnings]))
-    return save_checkpoint(folder, policy, record_of(parent, demonstrations, verdict))
+    return save_checkpoint(folder, policy, record_of(parent, demonstrations, verdict, showing))
 
 
 def record_of(
-    parent: MetaPolicy, demonstrations: Sequence[Episode], verdict: Verdict
+    parent: MetaPolicy, demonstrations: Sequence[Episode], verdict: Verdict, showing: int = 0
 ) -> dict[str, Any]:
     """What an adapted checkpoint says of itself."""
     hashes = [episode_hash(episode) for episode in demonstrations]
@@ -211,6 +225,7 @@ def record_of(
         'method': f'meta ({parent.settings.method})',
         'parent': parent.checkpoint,
         'demonstrations': [_name(each, index) for index, each in enumerate(demonstrations)],
+        'showing': showing or len(demonstrations),
         'episodes': [path for each in demonstrations if (path := _path(each))],
         'data_hash': hashlib.sha256(' '.join(hashes).encode()).hexdigest(),
         'verdict': dataclasses.asdict(verdict),

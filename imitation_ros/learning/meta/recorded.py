@@ -20,7 +20,7 @@ from imitation_ros.types import Episode
 
 
 def adapt_recorded(
-    parent: MetaPolicy, episodes: Sequence[Path], out: Path, known: int = 0
+    parent: MetaPolicy, episodes: Sequence[Path], out: Path, showing: int = 0
 ) -> Verdict:
     """Adapts to recorded episodes, and writes the checkpoint into `out`.
 
@@ -28,7 +28,7 @@ def adapt_recorded(
         parent: what adapts.
         episodes: to adapt to.
         out: folder of the checkpoint.
-        known: as of `judge`.
+        showing: as of `adapt`.
 
     Raises:
         EpisodeError: an episode cannot be read, is of another contract or too short.
@@ -37,8 +37,8 @@ def adapt_recorded(
     """
     check_destination(out)
     shown = [demonstration(path, parent.contract) for path in episodes]
-    verdict = judge(parent, shown, known)
-    save_adapted(out, adapt(parent, shown, known), parent, shown, verdict)
+    verdict = judge(parent, shown, showing)
+    save_adapted(out, adapt(parent, shown, showing), parent, shown, verdict, showing)
     return verdict
 
 
@@ -53,17 +53,21 @@ def demonstration(path: Path, contract: Contract) -> Episode:
     return load_episode(reader, contract)
 
 
-def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> list[Path]:
+def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> tuple[list[Path], int]:
     """The episodes that an adapted checkpoint was made of, if `episode` corrects it; else none.
 
     It does if that checkpoint drove in it: whoever shows a new task drives alone.
 
+    Returns:
+        The episodes, and how many of them, the first, showed the task.
+
     Raises:
         EpisodeError: the episode cannot be read.
     """
-    made_of = [Path(each) for each in read_record(checkpoint).get('episodes', ())]
-    if not made_of:
-        return []
+    record = read_record(checkpoint)
+    made_of = [Path(each) for each in record.get('episodes', ())]
+    if not made_of or episode.resolve() in made_of:
+        return [], 0
     streams = read_tracks(EpisodeReader(episode), contract).streams
     digest, said = read_digest(checkpoint), streams['policy'].statuses
     drove = (
@@ -71,7 +75,7 @@ def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> list[Pa
         for tick_ns, status in streams['executed'].statuses.items()
         if status.values.get('mode') == 'policy'
     )
-    return [each for each in made_of if each != episode.resolve()] if any(drove) else []
+    return (made_of, int(record['showing'])) if any(drove) else ([], 0)
 
 
 def newest_episode(path: Path) -> Path:
