@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adapt = steps.add_parser('adapt', help='a checkpoint of the task that an episode shows')
     adapt.add_argument('episodes', type=Path, nargs='+', metavar='EPISODE')
     adapt.add_argument('--parent', type=Path, default=Path('checkpoints/meta'))
+    adapt.add_argument(
+        '--corrects', type=Path, metavar='CHECKPOINT', help='adapted policy that drove in EPISODE'
+    )
     adapt.add_argument('--out', type=Path, default=Path('checkpoints/adapted'))
     for step in (train, adapt):
         step.add_argument('--json', action='store_true', help='one JSON object on stdout')
@@ -122,13 +125,22 @@ def simulated_tasks(
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:
     from imitation_ros.learning.meta.meta_policy import load_meta_policy
-    from imitation_ros.learning.meta.recorded import adapt_recorded
+    from imitation_ros.learning.meta.recorded import adapt_recorded, corrected_by
     from imitation_ros.policies.policy import use_one_thread
 
     use_one_thread()
     parent = load_meta_policy(options.parent)
     start = time.perf_counter()
-    verdict = adapt_recorded(parent, options.episodes, options.out)
+    before: list[Path] = []
+    showing = 0
+    if options.corrects:
+        before, showing = corrected_by(options.episodes[0], options.corrects, parent.contract)
+        if not before:
+            raise ImitationError(
+                f'{options.episodes[0]}: no correction of {options.corrects}, which did not drive '
+                'in it, or has learned from it'
+            )
+    verdict = adapt_recorded(parent, [*before, *options.episodes], options.out, showing)
     seconds = time.perf_counter() - start
     for warning in verdict.warnings:
         console.print(f'warning: {warning}', markup=False, soft_wrap=True)

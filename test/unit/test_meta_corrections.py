@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from imitation_ros.cli.__main__ import main
 from imitation_ros.errors import EpisodeError
 from imitation_ros.learning.meta.adaptation import (
     adapt,
@@ -85,6 +86,17 @@ def test_a_correction_is_learned_from_beside_what_it_corrects(
     second = drive(tmp_path / 'second', read_digest(out))
     assert corrected_by(second, out, TWO_JOINTS) == ([tmp_path / 'shown', correction], 1)
     assert corrected_by(correction, out, TWO_JOINTS) == ([], 0)  # it is one of them
+
+
+def test_the_verb_takes_corrections(adapted, parent, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr('imitation_ros.learning.meta.adaptation.Verdict.refusal', '')  # untrained
+    parent.save(tmp_path / 'meta', {})
+    correction, out = drive(tmp_path / 'correction', read_digest(adapted)), tmp_path / 'again'
+    verb = ['meta', 'adapt', '--parent', str(tmp_path / 'meta'), '--corrects', str(adapted)]
+    assert main([*verb, '--out', str(out), str(correction)]) == 0
+    assert read_record(out)['demonstrations'] == ['shown', 'correction']
+    assert main([*verb, '--out', str(out), str(tmp_path / 'shown')]) == 1
+    assert 'shown: no correction of ' in capsys.readouterr().err
 
 
 def test_a_correction_lowers_the_loss_and_leaves_what_was_meant(parent):
