@@ -14,7 +14,12 @@ LONG = MetaConfig(steps=5000, tasks=16, queries=128)
 SETTING = Setting(
     'push',
     tasks=200,
-    training={'context': LONG, 'gradient': MetaConfig(steps=1500, tasks=8), 'finetune': LONG},
+    training={
+        'context': LONG,
+        'gradient': MetaConfig(steps=1500, tasks=8),
+        'finetune': LONG,
+        'embedding': LONG,
+    },
 )
 
 

@@ -7,6 +7,7 @@ scenes that it is not tested in.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
@@ -30,7 +31,7 @@ from imitation_ros.types import Action, Episode, Frame
 import numpy as np
 
 from bench.cloning import first_scene, parser_of, rows_name
-from bench.harness import at_least
+from bench.harness import at_least, bootstrap_interval
 from bench.rows import Rows, say
 
 SEED_BLOCK = 10_000
@@ -38,7 +39,9 @@ SEED_BLOCK = 10_000
 TASK_BLOCK = 20
 """Scenes of a tested task: demonstrations, then tests from the tenth on."""
 OURS = 'context'
-BASELINES = ('replay', 'final_pose', 'finetune')
+BASELINES = ('replay', 'final_pose', 'finetune', 'embedding')
+"""`finetune` is the usual clone, which has a place in a list for each number. `embedding` is the
+same method upon our decoder, which points at things: what is left of ours without an encoder."""
 APPROACH_PER_S, FASTEST = 3.0, 0.35
 """How the final pose is gone to."""
 
@@ -71,13 +74,17 @@ class Setting:
             'context': MetaConfig(),
             'gradient': MetaConfig(steps=1000, tasks=8),
             'finetune': MetaConfig(),
+            'embedding': MetaConfig(),
         }
     )
     methods: dict[str, Settings] = field(
         default_factory=lambda: {
             'context': Settings(),
             'gradient': Settings('gradient'),
-            'finetune': Settings('finetune', slots=False, inner_steps=100),
+            'finetune': Settings(
+                'finetune', slots=False, inner_steps=100, inner_rate=1e-3, embedding_rate=0.1
+            ),
+            'embedding': Settings('finetune', inner_steps=300, embedding_rate=0.3),
         }
     )
     shots: tuple[int, ...] = (1, 2, 5)
@@ -239,12 +246,11 @@ def meta_figure(
     setting = setting.smaller() if options.quick else setting
     first = first_scene(options)
     name = f'meta_{setting.family}'
-    settings = {**asdict(setting), 'first_scene': first}
-    kept = Rows(rows_name(name, options), settings, options.quick, options.fresh)
+    kept = {method: rows_of(setting, method, options) for method in options.methods}
     bench = Bench(setting, first)
     seeds = range(setting.seeds)[: options.seeds]
     rows = [
-        kept.get(f'{method} {seed}', lambda method=method, seed=seed: bench.run(method, seed))
+        kept[method].get(seed, lambda method=method, seed=seed: bench.run(method, seed))
         for seed in seeds
         for method in options.methods
         if method in setting.methods or seed == 0  # nothing is trained: all seeds are alike
@@ -267,11 +273,28 @@ def meta_figure(
         conditions[f'success from {most} demonstrations >= {five_shots}'] = at_least(
             best, five_shots
         )
+    spread = [row['success'][fewest]['all'] for row in rows if row['method'] == OURS]
     return {
-        'bench': name, 'value': value, 'pass': conditions, 'table': table,
-        'spread': [row['success'][fewest]['all'] for row in rows if row['method'] == OURS],
+        'bench': name, 'value': value, 'pass': conditions, 'table': table, 'spread': spread,
+        'interval': bootstrap_interval(spread, np.mean) if spread else None,
+        'above': {
+            method: round(value - each[fewest]['all'], 4)
+            for method, each in table.items() if method != OURS
+        },
         'first_scene': first, 'rows': rows,
     }  # fmt: skip
+
+
+def rows_of(setting: Setting, method: str, options: argparse.Namespace) -> Rows:
+    """Of one method: how another is set changes nothing about them."""
+    own = replace(
+        setting,
+        methods={name: each for name, each in setting.methods.items() if name == method},
+        training={name: each for name, each in setting.training.items() if name == method},
+    )
+    settings = {**asdict(own), 'first_scene': first_scene(options)}
+    name = rows_name(f'meta_{setting.family}_{method}', options)
+    return Rows(name, settings, options.quick, options.fresh)
 
 
 def success_table(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:

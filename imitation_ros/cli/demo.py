@@ -3,7 +3,8 @@
 A scripted expert teleoperates the arm over topics while the recorder records; a policy is cloned
 from the recording; its node drives the arm over the same topics; what it reaches is measured; and
 DAgger corrects a policy that was cloned from fewer demonstrations. At last a reward is inferred
-from recorded demonstrations, and another policy learns from that reward alone.
+from recorded demonstrations, and another policy learns from that reward alone. With `--all`, tasks
+that nobody has trained on are shown once each, and done.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
+from imitation_ros.cli._demo_meta import learn_from_one
 from imitation_ros.cli.evaluate import evaluate_over_topics, TEST_SEEDS
 from imitation_ros.cli.record import record_expert
 from imitation_ros.cli.train import loss_note
@@ -51,6 +53,8 @@ class Demo:
         rollouts: over topics, of each policy.
         rounds: of DAgger.
         irl_steps: of the environment, for the actor that learns from the inferred reward.
+        meta_tasks: that what learns from one demonstration is trained on; 0 leaves it out.
+        meta_steps: of its optimizer.
         out: folder of everything.
         cloned: labels → success in process of a policy cloned from them.
         expert: success of the expert in the same scenes.
@@ -65,11 +69,18 @@ class Demo:
     rollouts: int
     rounds: int
     irl_steps: int
+    meta_tasks: int
+    meta_steps: int
     out: Path
     cloned: dict[int, Any] = field(default_factory=dict)
     expert: Any = None
     summary: dict[str, Any] = field(default_factory=dict)
     sections: list[Any] = field(default_factory=list)
+
+    @property
+    def stages(self) -> int:
+        """How many there are to tell of."""
+        return 9 if self.meta_tasks else 7
 
     @property
     def demonstration_seed(self) -> int:
@@ -99,18 +110,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--irl-steps', type=int, default=2500, help='of the actor that learns from a reward'
     )
+    parser.add_argument(
+        '--all', action='store_true', help='at last learn from one demonstration, 2 minutes more'
+    )
+    parser.add_argument(
+        '--meta-tasks', type=int, default=100, help='that it is trained on (--all)'
+    )
+    parser.add_argument(
+        '--meta-steps', type=int, default=1500, help='of what learns from one (--all)'
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Runs all stages and writes the report."""
     if (
         options.episodes < 2
-        or min(options.rollouts, options.rounds, options.irl_steps) < 1
+        or min(options.rollouts, options.rounds, options.irl_steps, options.meta_steps) < 1
+        or options.meta_tasks < 2
         or options.seed < 0
     ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --rollouts, --rounds and --irl-steps of 1, '
-            '--seed of 0'
+            'valid: --episodes and --meta-tasks of at least 2, --rollouts, --rounds, --irl-steps '
+            'and --meta-steps of 1, --seed of 0'
         )
     started = time.monotonic()
     demo = Demo(
@@ -121,12 +142,16 @@ def run(options: argparse.Namespace) -> int:
         options.rollouts,
         options.rounds,
         options.irl_steps,
+        options.meta_tasks if options.all else 0,
+        options.meta_steps,
         _cleared(options.out),
     )
     demonstrate(demo)
     clone(demo)
     correct(demo)
     infer(demo)
+    if options.all:
+        learn_from_one(demo)
     write_results(demo, time.monotonic() - started)
     return 0
 
@@ -137,7 +162,7 @@ def demonstrate(demo: Demo) -> None:
     from imitation_ros.learning.evaluation import Evaluation
     from imitation_ros.report.page import Section, Table
 
-    with progress('1/7 record over topics', demo.episodes) as advance:
+    with progress(f'1/{demo.stages} record over topics', demo.episodes) as advance:
         results = record_expert(
             demo.task, demo.contract, demo.out / 'demonstrations', demo.episodes,
             demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record',
@@ -177,7 +202,7 @@ def clone(demo: Demo) -> None:
     seeds = demo.curve_seeds
     for amount in amounts:
         folder = demo.out / f'checkpoints/bc_{amount}'
-        with progress(f'2/7 clone {amount} demonstrations', config.epochs) as advance:
+        with progress(f'2/{demo.stages} clone {amount} demonstrations', config.epochs) as advance:
             policies[amount], record = train_bc(
                 demonstrations.subset(range(amount)), config, demo.seed, folder,
                 lambda epoch, train, held_out: advance(loss_note(train, held_out)),
@@ -189,7 +214,7 @@ def clone(demo: Demo) -> None:
             )  # fmt: skip
     with console.status('the expert on the same scenes'):
         expert = evaluate(demo.task, demo.contract, EXPERT, seeds)
-    with progress('3/7 drive over topics', demo.rollouts) as advance:
+    with progress(f'3/{demo.stages} drive over topics', demo.rollouts) as advance:
         cloned = evaluate_over_topics(
             demo.task, demo.contract, folder, demo.test_seeds, advance, demo.out / 'logs/deploy'
         )
@@ -257,7 +282,7 @@ def correct(demo: Demo) -> None:
         rounds=demo.rounds, held_out_every=0,
     )  # fmt: skip
     run, curve = demo.out / 'dagger', {}
-    with progress('4/7 DAgger over topics', episodes_of(config)) as advance:
+    with progress(f'4/{demo.stages} DAgger over topics', episodes_of(config)) as advance:
         collector = TopicsCollector(demo.task, demo.contract, demo.out / 'logs/dagger', advance)
         result = run_rounds(
             demo.task, demo.contract, collector, config, run, demo.seed, advance=advance
@@ -268,7 +293,7 @@ def correct(demo: Demo) -> None:
             success = evaluate(demo.task, demo.contract, checkpoint, demo.curve_seeds)
             curve[each.label_total] = success
             advance(f'{each.label_total} labels: {success.success:.0%}')
-    with progress('5/7 drive over topics', demo.rollouts) as advance:
+    with progress(f'5/{demo.stages} drive over topics', demo.rollouts) as advance:
         corrected = evaluate_over_topics(
             demo.task, demo.contract, result.checkpoint, demo.test_seeds, advance,
             demo.out / 'logs/deploy_dagger',
@@ -309,14 +334,14 @@ def infer(demo: Demo) -> None:
     from imitation_ros.report.page import Picture, Section
 
     contract, folder = load_contract('panda_reach'), demo.out / 'irl'
-    with progress(f'6/7 record {IRL_TASK} over topics', IRL_DEMONSTRATIONS) as advance:
+    with progress(f'6/{demo.stages} record {IRL_TASK} over topics', IRL_DEMONSTRATIONS) as advance:
         record_expert(
             IRL_TASK, 'panda_reach', folder / 'demonstrations', IRL_DEMONSTRATIONS,
             demo.demonstration_seed, advance=advance, log_dir=demo.out / 'logs/record_irl',
         )  # fmt: skip
     demonstrations = recorded(folder / 'demonstrations', contract, IRL_DEMONSTRATIONS)
     task = SimTask(IRL_TASK, contract, fixed_horizon=False)
-    with progress('7/7 infer a reward', demo.irl_steps) as advance:
+    with progress(f'7/{demo.stages} infer a reward', demo.irl_steps) as advance:
         result = learn(
             task, demonstrations, RewardConfig(), adversarial(demo.irl_steps), demo.seed, folder,
             advance,
@@ -359,6 +384,9 @@ def write_results(demo: Demo, seconds: float) -> None:
         f'reward succeeds in {irl["success"]:.0%}. '
         f'It took {seconds:.0f} s.'
     )
+    meta = demo.summary.get('meta')
+    if meta:
+        lead += f' After one demonstration of a task it succeeds in {meta["success"]:.0%}.'
     write_page(demo.out / 'report.html', 'An arm learns from demonstrations', lead, demo.sections)
     rows = [
         ('expert', f'{expert["success"]:.1%}', expert['episodes'], ''),
@@ -371,6 +399,10 @@ def write_results(demo: Demo, seconds: float) -> None:
         f'{IRL_TASK}, from an inferred reward',
         ('success', 'environment steps', 'separation of expert and actor'), inferred,
     )  # fmt: skip
+    if meta:
+        row = (f'{meta["success"]:.1%}', meta['tasks'], meta['scenes'], meta['adaptation_s'])
+        header = ('success', 'unseen tasks', 'scenes of each', 'adaptation (s)')
+        print_table('after one demonstration, over topics', header, [row])
     print(f'{demo.out / "report.html"} shows what happened, in {seconds:.0f} s')
 
 
@@ -381,7 +413,7 @@ def _measure_shift(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.sim.experts import make_expert
     from imitation_ros.sim.rollout import roll_out
 
-    with console.status('3/7 measuring the covariate shift'):
+    with console.status(f'3/{demo.stages} measuring the covariate shift'):
         env, expert = ArmEnv(demo.task, contract), make_expert(demo.task, contract)
         first = demo.test_seeds.stop + 100
         own, _ = on_own_states(policy, expert, env, range(first, first + 20))
@@ -397,7 +429,7 @@ def _film(demo: Demo, policy: Any, contract: Any) -> Path:
     from imitation_ros.cli._films import film_policy
     from imitation_ros.sim.env import ArmEnv
 
-    with progress('3/7 film', FILM_EPISODES) as advance:
+    with progress(f'3/{demo.stages} film', FILM_EPISODES) as advance:
         env = ArmEnv(demo.task, contract)
         film = film_policy(
             demo.out / 'film', env, policy, demo.test_seeds[:FILM_EPISODES], advance

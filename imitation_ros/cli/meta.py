@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adapt = steps.add_parser('adapt', help='a checkpoint of the task that an episode shows')
     adapt.add_argument('episodes', type=Path, nargs='+', metavar='EPISODE')
     adapt.add_argument('--parent', type=Path, default=Path('checkpoints/meta'))
+    adapt.add_argument(
+        '--corrects', type=Path, metavar='CHECKPOINT', help='adapted policy that drove in EPISODE'
+    )
     adapt.add_argument('--out', type=Path, default=Path('checkpoints/adapted'))
     for step in (train, adapt):
         step.add_argument('--json', action='store_true', help='one JSON object on stdout')
@@ -91,36 +94,53 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[Task], Contract, str]:
     """To learn from, to judge by, their contract, and where they come from."""
-    from imitation_ros.frames.contract import load_contract
-    from imitation_ros.learning.meta.family_data import make_tasks
     from imitation_ros.learning.meta.meta_training import recorded_tasks
-    from imitation_ros.sim.env import ArmEnv
-    from imitation_ros.sim.families import make_family
 
     if options.data:
         made, contract, source = recorded_tasks(options.data)
         unseen = max(1, len(made) // UNSEEN)
         return made[unseen:], made[:unseen], contract, source
-    family = make_family(options.family)
+    source = f'{options.family}, tasks from {SEED_BLOCK * options.seed}'
+    return *simulated_tasks(options.family, options.tasks, options.seed), source
+
+
+def simulated_tasks(
+    name: str, count: int, seed: int, title: str = 'tasks'
+) -> tuple[list[Task], list[Task], Contract]:
+    """Tasks of a family to learn from and to judge by, demonstrated in process; their contract."""
+    from imitation_ros.frames.contract import load_contract
+    from imitation_ros.learning.meta.family_data import make_tasks
+    from imitation_ros.sim.env import ArmEnv
+    from imitation_ros.sim.families import make_family
+
+    family, first = make_family(name), SEED_BLOCK * seed
     contract = load_contract(family.contract)
-    first = SEED_BLOCK * options.seed
-    drawn = [family.draw(first + index) for index in range(options.tasks + UNSEEN)]
+    drawn = [family.draw(first + index) for index in range(count + UNSEEN)]
     env = ArmEnv(drawn[0], contract)
-    with progress('tasks', len(drawn)) as advance:
+    with progress(title, len(drawn)) as advance:
         made = make_tasks(env, drawn, first, progress=lambda done: advance(completed=done))
     env.close()
-    return made[:-UNSEEN], made[-UNSEEN:], contract, f'{family.name}, tasks from {first}'
+    return made[:-UNSEEN], made[-UNSEEN:], contract
 
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:
     from imitation_ros.learning.meta.meta_policy import load_meta_policy
-    from imitation_ros.learning.meta.recorded import adapt_recorded
+    from imitation_ros.learning.meta.recorded import adapt_recorded, corrected_by
     from imitation_ros.policies.policy import use_one_thread
 
     use_one_thread()
     parent = load_meta_policy(options.parent)
     start = time.perf_counter()
-    verdict = adapt_recorded(parent, options.episodes, options.out)
+    before: list[Path] = []
+    showing = 0
+    if options.corrects:
+        before, showing = corrected_by(options.episodes[0], options.corrects, parent.contract)
+        if not before:
+            raise ImitationError(
+                f'{options.episodes[0]}: no correction of {options.corrects}, which did not drive '
+                'in it, or has learned from it'
+            )
+    verdict = adapt_recorded(parent, [*before, *options.episodes], options.out, showing)
     seconds = time.perf_counter() - start
     for warning in verdict.warnings:
         console.print(f'warning: {warning}', markup=False, soft_wrap=True)

@@ -16,7 +16,7 @@ from typing import Any
 from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.learning.meta.meta_policy import load_meta_policy
-from imitation_ros.learning.meta.recorded import adapt_recorded, newest_episode
+from imitation_ros.learning.meta.recorded import adapt_recorded, corrected_by, newest_episode
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
@@ -269,14 +269,16 @@ class PolicyNode(ManagedNode):
             episode = newest_episode(Path(path))
             out = Path(self.params.adapted) / episode.name
             parent = load_meta_policy(self.params.meta, self._contract)
-            verdict = adapt_recorded(parent, [episode], out)
+            before, showing = corrected_by(episode, Path(self._driver.path), self._contract)
+            verdict = adapt_recorded(parent, [*before, episode], out, showing)
         except ImitationError as error:
             return error
         except Exception as error:  # whatever it is, the policy that drives stays
             return EpisodeError(f'{path}: {error!r}')
         loaded = self._load(str(out))
         if isinstance(loaded, Driver):
-            notes = [f'meant: {verdict.meant}'] if verdict.means else []
+            notes = [f'also from {each.name}' for each in before]
+            notes += [f'meant: {verdict.meant}'] if verdict.means else []
             notes += [f'warning: {warning}' for warning in verdict.warnings]
             loaded = replace(loaded, note=''.join(f'; {each}' for each in notes))
         return loaded

@@ -86,6 +86,18 @@ def test_irl_brings_up_all_that_a_reward_needs(launch, tmp_path):
     assert process.output.count('process has finished cleanly') == len(nodes), process.output
 
 
+def test_adapt_brings_up_all_that_one_demonstration_needs(launch, tmp_path):
+    save_untrained_policy('panda_family_reach', tmp_path / 'prior')
+    process = launch(
+        'adapt', f'checkpoint:={tmp_path}/prior', f'meta:={tmp_path}/meta', 'task:=reach/1000000',
+        'contract:=panda_family_reach', f'out:={tmp_path}/data', f'adapted:={tmp_path}/adapted',
+    )  # fmt: skip
+    nodes = (*COMMON, 'policy', 'teleop_expert', 'recorder')
+    process.wait_for(*(f'{node} is ready' for node in nodes))
+    process.interrupt()
+    assert process.output.count('process has finished cleanly') == len(nodes), process.output
+
+
 def test_a_policy_without_its_checkpoint_says_so_and_ends_alone(launch):
     process = launch('deploy', 'contract:=panda_twist', 'checkpoint:=nowhere', 'sim:=true')
     process.wait_for('nowhere/policy.json', 'process has died', *(f'{n} is ready' for n in COMMON))

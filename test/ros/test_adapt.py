@@ -5,9 +5,13 @@ from __future__ import annotations
 from imitation_ros.cli.record import record_expert
 from imitation_ros.errors import GraphError
 from imitation_ros.learning.meta.meta_policy import load_meta_policy
+from imitation_ros.learning.meta.recorded import adapt_recorded
+from imitation_ros.nodes.collector import TopicsCollector
 from imitation_ros.nodes.graph import Graph
 from imitation_ros.policies.checkpoint import read_digest, read_record
+from imitation_ros.supervision.gates import GateConfig
 import pytest
+from recorded_episodes import record_lockstep
 
 from bench import adapt_time
 from bench.adapt_time import learn, start_from
@@ -41,6 +45,10 @@ def test_from_a_recording_over_topics_to_an_adapted_policy_and_back(
         graph.set('policy', episode=tmp_path / 'nothing')
         with pytest.raises(GraphError, match='no episode; valid: an episode, or a folder'):
             graph.call('policy/adapt')
+        record_lockstep(tmp_path / 'other', 24)
+        graph.set('policy', episode=tmp_path / 'other')
+        with pytest.raises(GraphError, match=r'kept the present policy: .* another contract'):
+            graph.call('policy/adapt')
         graph.set('policy', episode=tmp_path / 'data')  # the newest in it
         answer = graph.call('policy/adapt')
         adapted = tmp_path / 'adapted' / shown.path.name
@@ -57,3 +65,27 @@ def test_the_time_of_an_adaptation_is_measured_while_the_policy_drives(ros, monk
     assert result['ticks'] >= 15
     assert result['largest_gap_ticks'] > 0
     assert set(result['pass']) == {'adaptation <= 2 s', 'missed ticks <= 0'}
+
+
+def test_a_correction_of_an_adapted_policy_adapts_it_again(ros, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(ros.domain_id))
+    (shown,) = record_expert('reach/1000000', FAMILY, tmp_path / 'data', 1, 1_000_000)
+    adapted = tmp_path / 'adapted'
+    adapt_recorded(load_meta_policy(folder / 'meta'), [shown.path], adapted / 'first')
+    by_turns = GateConfig('beta', beta=0.5, beta_per_tick=True)
+    collector = TopicsCollector('reach/1000000', FAMILY)
+    (corrected,) = collector.collect(adapted / 'first', by_turns, [1_000_001], tmp_path / 'more')
+    assert 0 < corrected.expert_ticks < corrected.ticks
+    parameters = {
+        'contract': FAMILY, 'checkpoint': adapted / 'first', 'meta': folder / 'meta',
+        'adapted': adapted, 'episode': tmp_path / 'more',
+    }  # fmt: skip
+    with Graph() as graph:
+        graph.start('policy', parameters)
+        graph.wait_ready()
+        answer = graph.call('policy/adapt')
+        assert f'also from {shown.path.name}' in answer
+        again = next(each for each in adapted.iterdir() if each.name != 'first')
+        assert read_digest(again) in answer
+        assert len(read_record(again)['demonstrations']) == 2
+        assert read_digest(adapted / 'first') in graph.call('policy/rollback')

@@ -11,7 +11,7 @@ import time
 
 from imitation_ros.episodes.inspect import inspect_episode
 
-DEADLINE_S = 280
+DEADLINE_S = 400
 
 
 def start(ros, *arguments):
@@ -40,6 +40,11 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
         1,
         '--irl-steps',
         150,
+        '--all',
+        '--meta-tasks',
+        2,
+        '--meta-steps',
+        50,
         '--out',
         out,
     )
@@ -57,7 +62,13 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
     assert 0 <= summary['irl']['success'] <= 1
     assert summary['irl']['environment_steps'] == 150
     assert report.count('data:image/png;base64,') == 6
-    assert report.count('data:image/gif;base64,') == 2
+    assert summary['meta'].keys() == {
+        'success', 'demonstrations', 'tasks', 'scenes', 'adaptation_s'
+    }  # fmt: skip
+    assert (summary['meta']['demonstrations'], summary['meta']['scenes']) == (1, 2)
+    assert 0 <= summary['meta']['success'] <= 1
+    assert report.count('pick_place/10000') >= summary['meta']['tasks'] == 2
+    assert report.count('data:image/gif;base64,') == 3
     assert len(list((out / 'demonstrations').glob('episode_*/*.mcap'))) == 6
 
 

@@ -29,7 +29,7 @@ def env():
 def test_a_quick_run_has_all_methods():
     result = meta_reach.main(['--quick'])
     assert set(result['table']) == {
-        'context', 'gradient', 'finetune', 'replay', 'final_pose', 'oracle'
+        'context', 'gradient', 'finetune', 'embedding', 'replay', 'final_pose', 'oracle'
     }  # fmt: skip
     assert set(result['table']['context']) == {'1', '2'}
     assert result['table']['oracle']['1']['all'] == 1.0

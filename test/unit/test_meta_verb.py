@@ -64,6 +64,22 @@ def test_what_cannot_be_adapted_to_is_named(tasks, tmp_path, capsys):
     assert not (tmp_path / 'adapted').exists()
 
 
+def test_what_is_odd_about_a_demonstration_is_told(tasks, tmp_path, capsys):
+    parent, out = tmp_path / 'meta', tmp_path / 'adapted'
+    assert main(['meta', 'train', str(tasks), '--steps', '60', '--out', str(parent)]) == 0
+    adapt = ['meta', 'adapt', '--parent', str(parent), '--out', str(out), '--json']
+    record_lockstep(tmp_path / 'failed', 24, outcome='failure', seed=5)
+    capsys.readouterr()
+    assert main([*adapt, str(tmp_path / 'failed')]) == 0
+    shown = capsys.readouterr()
+    assert told(shown.out)['warnings'] == ['failed: its outcome is failure']
+    assert 'warning: failed: its outcome is failure' in shown.err
+    record_lockstep(tmp_path / 'far', 24, seed=90)
+    main([*adapt, str(tmp_path / 'far')])
+    shown = capsys.readouterr()
+    assert 'far: far from the family: ' in shown.out + shown.err  # adapted to or not
+
+
 def test_a_task_of_a_family_is_a_task_like_any_other(capsys):
     arguments = ['--episodes', '2', '--workers', '1', '--json']
     assert main(['evaluate', 'expert', '--task', 'reach/7', *arguments]) == 0

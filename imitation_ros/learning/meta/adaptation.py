@@ -18,6 +18,7 @@ from typing import Any
 import imitation_ros
 from imitation_ros.episodes.cache import episode_hash
 from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.learning.meta.correction import corrected
 from imitation_ros.learning.meta.decoder import Condition, Decoder
 from imitation_ros.learning.meta.meta_policy import MetaPolicy
 from imitation_ros.learning.meta.shots import Labels
@@ -41,8 +42,8 @@ class Verdict:
     """Whether the demonstrations were enough.
 
     Attributes:
-        before: loss of the held-out frames without a demonstration (mean negative log
-            likelihood, standardized).
+        before: loss of the held-out frames without a demonstration, or of the policy that is
+            corrected (mean negative log likelihood, standardized).
         after: the same once adapted to the other frames.
         usual: what `after` is at most for most tasks of the family.
         means: set of things → the one that is meant, and how sure that is, 0..1.
@@ -67,30 +68,42 @@ class Verdict:
             return ''
         return (
             f'adaptation made things worse: held-out frames of the demonstration are predicted '
-            f'with a loss of {self.after:.3f}, without it {self.before:.3f}'
+            f'with a loss of {self.after:.3f}, before it {self.before:.3f}'
         )
 
 
-def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> Policy:
+def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0) -> Policy:
     """The policy of the task that the demonstrations show; `parent` stays as it is.
+
+    Args:
+        parent: what adapts.
+        demonstrations: to adapt to.
+        showing: the first so many show the task, and the others correct the policy that was
+            adapted to them; 0 if all show it.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
-    decoder, condition = parent.learner.adapted(parent.tensors.shots(demonstrations))
+    everything = [np.arange(len(each)) for each in demonstrations]
+    decoder, condition = _adapted(parent, demonstrations, everything, showing)
     return decoder.policy(condition)
 
 
-def judge(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> Verdict:
+def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0) -> Verdict:
     """Says whether the demonstrations were enough.
+
+    Args:
+        parent: what adapts.
+        demonstrations: to adapt to.
+        showing: as of `adapt`; the last correction must make better what came of the others.
 
     Raises:
         EpisodeError: there is no demonstration, one is of another contract or too short.
     """
     check(parent, demonstrations)
-    before, after = held_out_losses(parent, demonstrations)
-    means = parent.learner.told(parent.tensors.shots(demonstrations))
+    before, after = held_out_losses(parent, demonstrations, showing)
+    means = parent.learner.told(parent.tensors.shots(demonstrations[: showing or None]))
     names = {}
     for slots, pointer in zip(parent.learner.decoder.layout.sets, means.pointers):
         best = int(pointer.argmax())
@@ -135,21 +148,42 @@ def check(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> None:
             )
 
 
-def held_out_losses(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> tuple[float, float]:
-    """Loss of held-out frames without the demonstrations, and adapted to their other frames."""
+def held_out_losses(
+    parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 0
+) -> tuple[float, float]:
+    """Loss of held-out frames before, and adapted to the other frames of all demonstrations.
+
+    Before is without any, or, if the last one is a correction, with those before it.
+    """
     held_out = [_held_out(len(episode)) for episode in demonstrations]
     kept = [np.flatnonzero(~each) for each in held_out]
     labels = parent.tensors.labels(demonstrations)
     asked = torch.from_numpy(np.concatenate(held_out))
-    asked_labels = Labels(
-        labels.state[asked], {part: each[asked] for part, each in labels.targets.items()}
-    )
+    asked_labels = labels.of(asked)
     learner = parent.learner
-    adapted = learner.adapted(parent.tensors.shots(demonstrations, frames=kept))
-    return (
-        _loss(learner.decoder, learner.prior(), asked_labels),
-        _loss(*adapted, asked_labels),
-    )
+    present = (learner.decoder, learner.prior())
+    if showing:
+        present = _adapted(parent, demonstrations[:-1], kept[:-1], showing)
+    adapted = _adapted(parent, demonstrations, kept, showing)
+    return _loss(*present, asked_labels), _loss(*adapted, asked_labels)
+
+
+def _adapted(
+    parent: MetaPolicy,
+    demonstrations: Sequence[Episode],
+    frames: Sequence[Array],
+    showing: int = 0,
+) -> tuple[Decoder, Condition]:
+    """To some frames of each demonstration; see `adapt`."""
+    shown = slice(showing or None)
+    shots = parent.tensors.shots(demonstrations[shown], frames=frames[shown])
+    decoder, condition = parent.learner.adapted(shots)
+    if showing in (0, len(demonstrations)):
+        return decoder, condition
+    labels = parent.tensors.labels(demonstrations)
+    starts = np.cumsum([0, *map(len, demonstrations[:-1])])
+    picked = np.concatenate([start + each for start, each in zip(starts, frames)])
+    return corrected(decoder, condition, labels.of(torch.from_numpy(picked)))
 
 
 def save_adapted(
@@ -158,8 +192,17 @@ def save_adapted(
     parent: MetaPolicy,
     demonstrations: Sequence[Episode],
     verdict: Verdict,
+    showing: int = 0,
 ) -> str:
     """Writes an adapted policy as an ordinary checkpoint, with where it comes from.
+
+    Args:
+        folder: of the checkpoint.
+        policy: that was adapted.
+        parent: from what.
+        demonstrations: to what.
+        verdict: on them.
+        showing: as of `adapt`.
 
     Returns:
         SHA-256 of its weights.
@@ -169,12 +212,12 @@ def save_adapted(
         CheckpointError: `folder` holds something else, or cannot be written.
     """
     if verdict.refusal:
-        raise ImitationError(f'refused: {verdict.refusal}')
-    return save_checkpoint(folder, policy, record_of(parent, demonstrations, verdict))
+        raise ImitationError('; '.join([f'refused: {verdict.refusal}', *verdict.warnings]))
+    return save_checkpoint(folder, policy, record_of(parent, demonstrations, verdict, showing))
 
 
 def record_of(
-    parent: MetaPolicy, demonstrations: Sequence[Episode], verdict: Verdict
+    parent: MetaPolicy, demonstrations: Sequence[Episode], verdict: Verdict, showing: int = 0
 ) -> dict[str, Any]:
     """What an adapted checkpoint says of itself."""
     hashes = [episode_hash(episode) for episode in demonstrations]
@@ -182,6 +225,8 @@ def record_of(
         'method': f'meta ({parent.settings.method})',
         'parent': parent.checkpoint,
         'demonstrations': [_name(each, index) for index, each in enumerate(demonstrations)],
+        'showing': showing or len(demonstrations),
+        'episodes': [path for each in demonstrations if (path := _path(each))],
         'data_hash': hashlib.sha256(' '.join(hashes).encode()).hexdigest(),
         'verdict': dataclasses.asdict(verdict),
         'versions': {'imitation_ros': imitation_ros.__version__, 'torch': torch.__version__},
@@ -216,5 +261,11 @@ def _strange(parent: MetaPolicy, episode: Episode, name: str) -> list[str]:
 
 
 def _name(episode: Episode, index: int) -> str:
-    path = str(episode.metadata.get('path', ''))
+    path = _path(episode)
     return Path(path).name if path else f'demonstration {index}'
+
+
+def _path(episode: Episode) -> str:
+    """Where it lies on disk; empty where it does not."""
+    path = episode.metadata.get('path', '')
+    return str(Path(path).resolve()) if path else ''

@@ -46,7 +46,7 @@ class Context(Learner):
         self.tell = nn.Linear(WIDTH, decoder.context)
         self.unknown = nn.Parameter(torch.zeros(decoder.context))
 
-    def losses(self, support: Shots, query: Labels) -> Tensor:
+    def losses(self, support: Shots, query: Labels, tasks: Tensor) -> Tensor:
         """After reading; some tasks go without, so that the prior is learned too."""
         condition = self.read(support)
         nothing = torch.rand(len(query.state)) < NO_SHOT

@@ -38,7 +38,7 @@ class Gradient(Learner):
             {_key(name): torch.full((steps,), RATES[name.split('.')[0]]) for name in self._start()}
         )
 
-    def losses(self, support: Shots, query: Labels) -> Tensor:
+    def losses(self, support: Shots, query: Labels, tasks: Tensor) -> Tensor:
         """After the inner steps, of all tasks side by side."""
         start = self._start()
 

@@ -21,8 +21,14 @@ class Learner(nn.Module, ABC):
         self.decoder = decoder
 
     @abstractmethod
-    def losses(self, support: Shots, query: Labels) -> Tensor:
-        """(B,): how well `query` is predicted after adaptation to `support`, of B tasks."""
+    def losses(self, support: Shots, query: Labels, tasks: Tensor) -> Tensor:
+        """(B,): how well `query` is predicted after adaptation to `support`, of B tasks.
+
+        Args:
+            support: demonstrations.
+            query: frames to predict.
+            tasks: (B,) numbers of the training tasks that these are of.
+        """
 
     @abstractmethod
     def adapted(self, shots: Shots) -> tuple[Decoder, Condition]:

@@ -43,8 +43,10 @@ class Settings:
         hidden: units of each hidden layer of the policy.
         context: numbers that tell the task beside its pointers.
         inner_steps: of gradient descent, by 'gradient' and 'finetune'.
-        inner_rate: of learning, by 'finetune'; 'gradient' learns its own.
+        inner_rate: of learning the weights, by 'finetune'; 'gradient' learns its own.
+        embedding_rate: of learning the embedding, by 'finetune'.
         first_order: whether 'gradient' leaves out second derivatives.
+        tasks: that it was trained on; 'finetune' has an embedding of each.
     """
 
     method: str = 'context'
@@ -52,8 +54,10 @@ class Settings:
     hidden: tuple[int, ...] = (256, 256)
     context: int = 8
     inner_steps: int = 3
-    inner_rate: float = 1e-3
+    inner_rate: float = 0.0
+    embedding_rate: float = 0.1
     first_order: bool = False
+    tasks: int = 1
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -193,4 +197,6 @@ def _learner(decoder: Decoder, settings: Settings) -> Learner:
         return Context(decoder)
     if settings.method == 'gradient':
         return Gradient(decoder, settings.inner_steps, settings.first_order)
-    return FineTuned(decoder, settings.inner_steps, settings.inner_rate)
+    return FineTuned(
+        decoder, settings.tasks, settings.inner_steps, settings.inner_rate, settings.embedding_rate
+    )

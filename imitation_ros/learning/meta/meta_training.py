@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from imitation_ros.episodes.training_set import TrainingSet
@@ -51,7 +52,7 @@ def meta_train(
     low, high = _range(episodes, contract)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        unsure = Familiar(low, high, 0.0)
+        unsure, settings = Familiar(low, high, 0.0), replace(settings, tasks=len(tasks))
         meta = MetaPolicy(contract, settings, normalization, unsure)
         curve = train(meta.learner, Sampler(tasks, meta.tensors, config), config, seed, progress)
     losses = [

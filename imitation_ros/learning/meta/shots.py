@@ -29,6 +29,12 @@ class Labels(NamedTuple):
     state: Tensor
     targets: dict[str, Tensor]
 
+    def of(self, frames: Tensor) -> Labels:
+        """Some of the frames of one task, by number or by whether they are chosen."""
+        return Labels(
+            self.state[frames], {part: each[frames] for part, each in self.targets.items()}
+        )
+
 
 class Shots(NamedTuple):
     """E demonstrations of F frames each, of B tasks or of one.
@@ -80,6 +86,7 @@ class Tensors:
         for episode, pick in zip(episodes, picks):
             whole = states(episode, self._contract)
             moved = np.diff(whole[:, self._layout.reference], axis=0, append=np.nan)
+            moved[:-1][np.diff(episode.segment) != 0] = np.nan  # across a gap
             state.append(whole[pick])
             motion.append(np.nan_to_num(moved)[pick])
             targets.append({name: each[pick] for name, each in self._targets([episode]).items()})

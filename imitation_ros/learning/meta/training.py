@@ -18,6 +18,7 @@ from imitation_ros.learning.meta.shots import (
 from imitation_ros.types import Episode
 import numpy as np
 import torch
+from torch import Tensor
 
 Progress = Callable[[int, float], None]
 """Called after some steps with their number and the mean loss."""
@@ -78,20 +79,21 @@ class Sampler:
             for task in tasks
         ]
 
-    def draw(self, rng: np.random.Generator) -> tuple[Shots, Labels]:
-        """Demonstrations and test frames of some tasks."""
+    def draw(self, rng: np.random.Generator) -> tuple[Shots, Labels, Tensor]:
+        """Demonstrations and test frames of some tasks, and the numbers of these."""
         config = self._config
         most = min(config.shots, min(len(each) for each in self._shots) - 1)
         count = 1 if rng.uniform() < 0.5 else int(rng.integers(1, most + 1))
         support, query = [], []
         size = min(config.tasks, len(self._shots))
-        for task in rng.choice(len(self._shots), size, replace=False):
+        tasks = rng.choice(len(self._shots), size, replace=False)
+        for task in tasks:
             order = rng.permutation(len(self._shots[task]))
             views = [self._shots[task][each][rng.integers(VIEWS)] for each in order[:count]]
             support.append(_joined(views))
             others = [*order[count:], *range(len(order), len(self._queries[task]))]
             query.append(self._frames([self._queries[task][each] for each in others], rng))
-        return stacked(support), stacked_labels(query)
+        return stacked(support), stacked_labels(query), torch.from_numpy(tasks)
 
     def _frames(self, labels: Sequence[Labels], rng: np.random.Generator) -> Labels:
         ends = np.cumsum([len(each.state) for each in labels])
