@@ -1,7 +1,12 @@
-"""Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held."""
+"""Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held.
+
+`--peers` runs GAIL of the PyPI package `imitation` beside it (`gail_peer.py`), with the same
+demonstrations, steps, gradient steps and scenes; its settings had the search of ours.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 import statistics
@@ -13,7 +18,9 @@ from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.policies.policy import use_one_thread
 
 from bench.cloning import first_scene, parser_of, rows_name
+from bench.gail_peer import gail_rows, GailSetting
 from bench.harness import at_least, at_most
+from bench.imitation_peer import add_options, Peer
 from bench.irl_tasks import first_at, gym_task, run, SEEDS, VALIDATION_SEEDS
 from bench.rows import Rows
 
@@ -59,6 +66,13 @@ SETTINGS = {
         ),
     ),
 }  # fmt: skip
+PEER_SETTINGS = {
+    'Pendulum-v1': GailSetting('sac', 10, 10_000, 15_000, watch_every=400, gradient_steps=4),
+    'CartPole-v1': GailSetting(
+        'ppo', 10, 500, 20_000, watch_every=1_024, learning_rate=1e-3, batch_size=64, gamma=0.98,
+        round_steps=1_024, reward_updates=100, recent_steps=1_024,
+    ),
+}  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -66,21 +80,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = parser_of(__doc__)
     parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
     parser.add_argument('--tasks', nargs='+', choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument('--steps', type=int, default=None, help='in place of the full length')
+    add_options(parser)
     options = parser.parse_args(argv)
     use_one_thread()
     seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
+    seeds = seeds[:1] if options.quick else seeds
     first = first_scene(options)
     table, rows, conditions = [], [], {}
     for name in options.tasks:
-        setting = SETTINGS[name]
-        if options.steps:
-            shorter = replace(setting.imitation, steps=options.steps)
-            setting = replace(setting, imitation=shorter)
-        if options.quick:
-            setting, seeds = quick(setting), seeds[:1]
+        setting = quick(SETTINGS[name]) if options.quick else SETTINGS[name]
         kept = Rows(
-            rows_name(f'irl_vs_peer_{name}_{setting.imitation.steps}', options),
+            rows_name(f'irl_vs_peer_{name}', options),
             {**asdict(setting), 'first_scene': first}, options.quick, options.fresh,
         )  # fmt: skip
         runs = [
@@ -96,8 +106,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         'value': max(line['steps'] / line['at_most'] for line in table),
         'pass': conditions,
         'table': table,
+        'imitation': _peers(options, seeds, first),
+        'first_scene': first,
         'rows': rows,
     }
+
+
+def _peers(options: argparse.Namespace, seeds: Sequence[int], first: int) -> list[dict[str, Any]]:
+    """A line of each task as in our table, with the rows; nothing without `--peers`."""
+    table = []
+    with Peer(options) as peer:
+        for name in options.tasks if options.peers else ():
+            setting, scenes = PEER_SETTINGS[name], range(first, first + SETTINGS[name].scenes)
+            if options.quick:
+                setting = replace(setting, steps=2 * setting.round_steps, watch_every=1)
+            runs = gail_rows(peer, f'irl_vs_peer_{name}', name, setting, seeds, scenes)
+            table.append({**_line(name, SETTINGS[name], runs), 'rows': runs})
+    return table
 
 
 def quick(setting: Setting) -> Setting:
