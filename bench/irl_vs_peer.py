@@ -58,19 +58,19 @@ SETTINGS = {
         ),
     ),
     'CartPole-v1': Setting(
-        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, gradient_norm=0.0),
         AdversarialConfig(
-            ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.98,
-                        rollout_steps=256, entropy=0.0, simulators=4),
-            20_000, reward_updates=100, averaging=0.0, watch_every=1_000,
+            ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.95,
+                        rollout_steps=64, entropy=0.01, simulators=4),
+            20_000, reward_updates=25, averaging=0.0, watch_every=1_000,
         ),
     ),
 }  # fmt: skip
 PEER_SETTINGS = {
     'Pendulum-v1': GailSetting('sac', 10, 10_000, 15_000, watch_every=400, gradient_steps=4),
     'CartPole-v1': GailSetting(
-        'ppo', 10, 500, 20_000, watch_every=1_024, learning_rate=1e-3, batch_size=64, gamma=0.98,
-        round_steps=1_024, reward_updates=100, recent_steps=1_024,
+        'ppo', 10, 500, 20_000, watch_every=1_024, learning_rate=1e-3, batch_size=64, gamma=0.95,
+        entropy=0.01, round_steps=256, reward_updates=25,
     ),
 }  # fmt: skip
 
