@@ -52,9 +52,12 @@ class Setting:
 
 SETTINGS = {
     'Pendulum-v1': Setting(
-        10, 10_000, 2_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        20, 10_000, 2_000, RewardConfig(learning_rate=1e-3, penalty=1.0, recent_steps=2_000),
         AdversarialConfig(
-            ActorConfig(learning_starts=100, gradient_steps=2), 15_000, watch_every=400
+            ActorConfig(
+                hidden=(64, 64), learning_rate=5e-4, learning_starts=100, gradient_steps=4
+            ),
+            15_000, annealing=0.2, watch_every=400,
         ),
     ),
     'CartPole-v1': Setting(
@@ -67,7 +70,10 @@ SETTINGS = {
     ),
 }  # fmt: skip
 PEER_SETTINGS = {
-    'Pendulum-v1': GailSetting('sac', 10, 10_000, 15_000, watch_every=400, gradient_steps=4),
+    'Pendulum-v1': GailSetting(
+        'sac', 20, 10_000, 15_000, watch_every=400, gradient_steps=4, reward_rate=1e-3,
+        recent_steps=2_000,
+    ),
     'CartPole-v1': GailSetting(
         'ppo', 10, 500, 20_000, watch_every=1_024, learning_rate=1e-3, batch_size=64, gamma=0.95,
         entropy=0.01, round_steps=256, reward_updates=25,
