@@ -16,7 +16,7 @@ from bench.imitation_peer import Peer
 
 @dataclass(frozen=True)
 class GailSetting:
-    """How it learns one task; chosen on validation seeds and scenes.
+    """How it learns one task.
 
     Attributes:
         algorithm: 'sac' or 'ppo', of stable-baselines3.

@@ -1,7 +1,8 @@
 """Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held.
 
 `--peers` runs GAIL of the PyPI package `imitation` beside it (`gail_peer.py`), with the same
-demonstrations, steps, gradient steps and scenes; its settings had the search of ours.
+demonstrations, steps, gradient steps and scenes. Its settings are ours where it has such, and
+provisional: they have not had the search that ours had.
 """
 
 from __future__ import annotations
