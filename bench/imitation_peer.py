@@ -74,7 +74,7 @@ class PeerSetting:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """`--peers`, and where its environment is."""
-    parser.add_argument('--peers', action='store_true', help="beside `imitation`'s DAgger")
+    parser.add_argument('--peers', action='store_true', help='beside that of `imitation`')
     parser.add_argument(
         '--peer-environment', type=Path, default=None,
         help='virtual environment of the peer, made there if missing; else one to throw away',
@@ -119,16 +119,30 @@ class Peer:
             'task': task, 'setting': asdict(setting), 'target': target,
             'first_scene': scenes.start, 'last_scene': scenes.stop,
         }  # fmt: skip
+        return self.kept_rows(name, 'bench.peers.imitation_dagger', asked, seeds)
+
+    def kept_rows(
+        self, name: str, module: str, asked: dict[str, Any], seeds: Iterable[int]
+    ) -> list[dict[str, Any]]:
+        """One row a seed, kept as `NAME_imitation`.
+
+        Args:
+            name: of the measurement.
+            module: that is run in the peer's environment.
+            asked: what it is told, beside the seed.
+            seeds: of the training.
+        """
         options = self._options
         rows = Rows(
             rows_name(f'{name}_imitation', options), asked, options.quick, options.fresh
         )  # fmt: skip
         return [
-            rows.get(seed, lambda seed=seed: self._run({**asked, 'seed': seed})) for seed in seeds
+            rows.get(seed, lambda seed=seed: self._run(module, {**asked, 'seed': seed}))
+            for seed in seeds
         ]
 
-    def _run(self, asked: dict[str, Any]) -> dict[str, Any]:
-        command = [self._found(), '-m', 'bench.peers.imitation_dagger', json.dumps(asked)]
+    def _run(self, module: str, asked: dict[str, Any]) -> dict[str, Any]:
+        command = [self._found(), '-m', module, json.dumps(asked)]
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
         row: dict[str, Any] = json.loads(_call(command, RUN_S, environment).splitlines()[-1])
         say(f'imitation: {row}')

@@ -1,7 +1,12 @@
-"""Success of `reach` from 20 demonstrations by IRL, beside cloning, SQIL and constant rewards."""
+"""Success of `reach` from 20 demonstrations by IRL, beside cloning, SQIL and constant rewards.
+
+`--peers` runs GAIL of the PyPI package `imitation` beside it (`gail_peer.py`), with the same
+demonstrations, gradient steps and scenes.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 import statistics
@@ -18,13 +23,26 @@ from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.sim.experts import make_expert
 
 from bench.cloning import first_scene, parser_of, rows_name
-from bench.harness import at_least
-from bench.irl_tasks import arm_task, held_from, payments, run, SEEDS, VALIDATION_SEEDS
+from bench.gail_peer import gail_rows, GailSetting
+from bench.harness import at_least, at_most
+from bench.imitation_peer import add_options, Peer
+from bench.irl_tasks import (
+    arm_task,
+    first_at,
+    held_from,
+    payments,
+    run,
+    SEEDS,
+    VALIDATION_SEEDS,
+)
 from bench.rows import Rows, say
 
 AT_LEAST = 0.95
+SHARE_OF_PEER = 0.5
+"""Of the peer's median steps to that success."""
 SCENES_A_SEED = 1_000
 CLONING = 'cloning'
+NEVER = float('inf')
 
 
 @dataclass(frozen=True)
@@ -54,6 +72,12 @@ class Setting:
     fixed_horizon: bool = True
 
 
+PEER_SETTING = GailSetting(
+    'sac', 20, 10_000, 10_000, watch_every=500, hidden=(128, 128), learning_rate=1e-3,
+    reward_rate=1e-3,
+)  # fmt: skip
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Learns with each reward for each seed; the value is the mean success of the learned one."""
     parser = parser_of(__doc__)
@@ -62,6 +86,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument(
         '--methods', nargs='+', choices=[*payments(), CLONING], default=[*payments(), CLONING]
     )
+    add_options(parser)
     options = parser.parse_args(argv)
     use_one_thread()
     setting = Setting(fixed_horizon=not options.ends)
@@ -93,17 +118,48 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     conditions = {f'success >= {AT_LEAST}': at_least(value, AT_LEAST)}
     if constants:
         conditions['above constant rewards'] = at_least(value - max(constants), 0.05)
+    reached = [first_at(row['curve'], AT_LEAST) for row in rows.get('learned', [])]
+    peers = _peers(options, seeds, range(first, first + setting.scenes), setting.fixed_horizon)
+    peers_reached = [first_at(row['curve'], AT_LEAST) for row in peers]
+    if peers and reached:
+        share = _median(reached, NEVER) / _median(peers_reached, PEER_SETTING.steps)
+        conditions[f'share of the steps of imitation <= {SHARE_OF_PEER}'] = at_most(
+            round(share, 4), SHARE_OF_PEER
+        )
     return {
         'bench': name,
         'value': value,
         'pass': conditions,
         'means': means,
         'success': success,
+        'first_at_95': reached,
+        'imitation_first_at_95': peers_reached,
+        'imitation_success': [row['curve'][-1]['score'] for row in peers],
         'steps_to_95': [held_from(row['curve'], AT_LEAST) for row in rows.get('learned', [])],
         'steps': setting.imitation.steps,
         'first_scene': first,
         'rows': [row for runs in rows.values() for row in runs],
+        'imitation_rows': peers,
     }
+
+
+def _median(reached: Sequence[int | None], never: float) -> float:
+    """Steps, where those that never got there count as so many."""
+    return statistics.median(never if steps is None else steps for steps in reached)
+
+
+def _peers(
+    options: argparse.Namespace, seeds: Sequence[int], scenes: range, fixed_horizon: bool
+) -> list[dict[str, Any]]:
+    """A row a seed; none without `--peers`."""
+    if not options.peers:
+        return []
+    setting = replace(PEER_SETTING, fixed_horizon=fixed_horizon)
+    if options.quick:
+        setting = replace(setting, steps=20, watch_every=10)
+    name = 'irl_reach_ends' if options.ends else 'irl_reach'
+    with Peer(options) as peer:
+        return gail_rows(peer, name, 'reach', setting, seeds, scenes)
 
 
 def quick(setting: Setting) -> Setting:

@@ -20,7 +20,7 @@ from imitation_ros.learning.irl.transitions import concatenated, Transitions, tr
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import Act
-from imitation_ros.types import Action, Array, Frame
+from imitation_ros.types import Action, Array, Episode, Frame
 import numpy as np
 
 from bench.cloning import first_scene, parser_of, rows_name
@@ -34,6 +34,8 @@ KINDS = (*LIMITS, 'clone_failures')
 MISS_M = (0.04, 0.07)
 """How far beside the goal a near miss stops; within 0.03 m it would be a success."""
 CLONE_SUCCESS = (0.5, 0.9)
+UNUSED = 500
+"""From this of a seed's scenes on, the reward has seen none: the clones' demonstrations."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Setting:
         reward: how the reward is trained.
         imitation: the actor that it is trained against.
         cloning: of the imperfect clones.
-        clones_from: demonstrations of a clone; the first that succeeds half of the time counts.
+        clones_from: demonstrations of a clone; those that succeed as often as they should count.
         scenes: of each kind of behaviour.
     """
 
@@ -91,7 +93,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             for name, limit in LIMITS.items()
         },
         'means': means,
-        'clones_found': len(found['clone']),
+        'clones': [row['clones'] for row in rows],
         'progress_correlation': round(
             statistics.mean(row['progress_correlation'] for row in rows), 4
         ),
@@ -128,17 +130,12 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
     scenes = range(first, first + setting.scenes)
     beside = _beside(expert, contract, np.random.default_rng(seed))
     kinds = {'near_miss': task.watch(beside, scenes), 'random': task.act_randomly(scenes)}
-    clone_success = None
-    for episodes in setting.clones_from:
-        few = [task.episode(expert, start + 500 + each) for each in range(episodes)]
-        clone, _ = train_bc(TrainingSet.from_episodes(few, contract), setting.cloning, seed)
-        clone_success = task.success(clone.act, clone.reset, scenes)
-        if CLONE_SUCCESS[0] <= clone_success <= CLONE_SUCCESS[1]:
-            tried = [task.episode(clone.act, scene) for scene in scenes]
-            failed = [episode for episode in tried if episode.outcome == 'failure']
-            kinds['clone'] = transitions(tried, contract)
-            kinds['clone_failures'] = transitions(failed, contract)
-            break
+    clones = _clones(setting, contract, task, seed, scenes)
+    if clones:
+        tried = [episode for episodes in clones.values() for episode in episodes]
+        failed = [episode for episode in tried if episode.outcome == 'failure']
+        kinds['clone'] = transitions(tried, contract)
+        kinds['clone_failures'] = transitions(failed, contract)
     best = task.demonstrate(scenes)
     everything = concatenated([best, *(kinds[name] for name in ('near_miss', 'random'))])
     means = {name: _episodes(reward.score_steps(each), each) for name, each in kinds.items()}
@@ -148,13 +145,34 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
         'auc': {name: round(auc(good, each), 4) for name, each in means.items()},
         'score': {name: round(float(each.mean()), 4) for name, each in means.items()},
         'expert_score': round(float(good.mean()), 4),
-        'clone_success': clone_success,
+        'clones': [_success(episodes) for episodes in clones.values()],
         'progress_correlation': round(
             progress_correlation(reward.score_steps(everything), everything), 4
         ),
     }
     say(str(row))
     return row
+
+
+def _clones(
+    setting: Setting, contract: Contract, task: SimTask, seed: int, scenes: range
+) -> dict[int, list[Episode]]:
+    """What each imperfect clone does: demonstrations that it has had → its episodes."""
+    start, clones = SCENES_A_SEED * seed + UNUSED, {}
+    for few in setting.clones_from:
+        shown = [task.episode(task.expert, start + each) for each in range(few)]
+        clone, _ = train_bc(TrainingSet.from_episodes(shown, contract), setting.cloning, seed)
+        tried = []
+        for scene in scenes:
+            clone.reset()
+            tried.append(task.episode(clone.act, scene))
+        if CLONE_SUCCESS[0] <= _success(tried) <= CLONE_SUCCESS[1]:
+            clones[few] = tried
+    return clones
+
+
+def _success(episodes: Sequence[Episode]) -> float:
+    return statistics.mean(episode.outcome == 'success' for episode in episodes)
 
 
 def _beside(expert: Act, contract: Contract, rng: np.random.Generator) -> Act:

@@ -1,7 +1,13 @@
-"""Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held."""
+"""Steps to 90 % of the expert on Pendulum and CartPole by adversarial imitation, and held.
+
+`--peers` runs GAIL of the PyPI package `imitation` beside it (`gail_peer.py`), with the same
+demonstrations, steps, gradient steps and scenes. Its settings are ours where it has such, and
+provisional: they have not had the search that ours had.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 import statistics
@@ -13,7 +19,9 @@ from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.policies.policy import use_one_thread
 
 from bench.cloning import first_scene, parser_of, rows_name
+from bench.gail_peer import gail_rows, GailSetting
 from bench.harness import at_least, at_most
+from bench.imitation_peer import add_options, Peer
 from bench.irl_tasks import first_at, gym_task, run, SEEDS, VALIDATION_SEEDS
 from bench.rows import Rows
 
@@ -45,18 +53,31 @@ class Setting:
 
 SETTINGS = {
     'Pendulum-v1': Setting(
-        10, 10_000, 2_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        20, 10_000, 2_000, RewardConfig(learning_rate=1e-3, penalty=1.0, recent_steps=2_000),
         AdversarialConfig(
-            ActorConfig(learning_starts=100, gradient_steps=2), 15_000, watch_every=400
+            ActorConfig(
+                hidden=(64, 64), learning_rate=5e-4, learning_starts=100, gradient_steps=4
+            ),
+            15_000, annealing=0.2, watch_every=400,
         ),
     ),
     'CartPole-v1': Setting(
-        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, noise=0.0),
+        10, 500, 20_000, RewardConfig(learning_rate=3e-4, penalty=1.0, gradient_norm=0.0),
         AdversarialConfig(
-            ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.98,
-                        rollout_steps=256, entropy=0.0, simulators=4),
-            20_000, reward_updates=100, averaging=0.0, watch_every=1_000,
+            ActorConfig('ppo', (64, 64), learning_rate=1e-3, batch_size=64, gamma=0.95,
+                        rollout_steps=64, entropy=0.01, simulators=4),
+            20_000, reward_updates=25, averaging=0.0, watch_every=1_000,
         ),
+    ),
+}  # fmt: skip
+PEER_SETTINGS = {
+    'Pendulum-v1': GailSetting(
+        'sac', 20, 10_000, 15_000, watch_every=400, gradient_steps=4, reward_rate=1e-3,
+        recent_steps=2_000,
+    ),
+    'CartPole-v1': GailSetting(
+        'ppo', 10, 500, 20_000, watch_every=1_024, learning_rate=1e-3, batch_size=64, gamma=0.95,
+        entropy=0.01, round_steps=256, reward_updates=25,
     ),
 }  # fmt: skip
 
@@ -66,21 +87,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     parser = parser_of(__doc__)
     parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
     parser.add_argument('--tasks', nargs='+', choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument('--steps', type=int, default=None, help='in place of the full length')
+    add_options(parser)
     options = parser.parse_args(argv)
     use_one_thread()
     seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
+    seeds = seeds[:1] if options.quick else seeds
     first = first_scene(options)
     table, rows, conditions = [], [], {}
     for name in options.tasks:
-        setting = SETTINGS[name]
-        if options.steps:
-            shorter = replace(setting.imitation, steps=options.steps)
-            setting = replace(setting, imitation=shorter)
-        if options.quick:
-            setting, seeds = quick(setting), seeds[:1]
+        setting = quick(SETTINGS[name]) if options.quick else SETTINGS[name]
         kept = Rows(
-            rows_name(f'irl_vs_peer_{name}_{setting.imitation.steps}', options),
+            rows_name(f'irl_vs_peer_{name}', options),
             {**asdict(setting), 'first_scene': first}, options.quick, options.fresh,
         )  # fmt: skip
         runs = [
@@ -96,8 +113,23 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         'value': max(line['steps'] / line['at_most'] for line in table),
         'pass': conditions,
         'table': table,
+        'imitation': _peers(options, seeds, first),
+        'first_scene': first,
         'rows': rows,
     }
+
+
+def _peers(options: argparse.Namespace, seeds: Sequence[int], first: int) -> list[dict[str, Any]]:
+    """A line of each task as in our table, with the rows; nothing without `--peers`."""
+    table = []
+    with Peer(options) as peer:
+        for name in options.tasks if options.peers else ():
+            setting, scenes = PEER_SETTINGS[name], range(first, first + SETTINGS[name].scenes)
+            if options.quick:
+                setting = replace(setting, steps=2 * setting.round_steps, watch_every=1)
+            runs = gail_rows(peer, f'irl_vs_peer_{name}', name, setting, seeds, scenes)
+            table.append({**_line(name, SETTINGS[name], runs), 'rows': runs})
+    return table
 
 
 def quick(setting: Setting) -> Setting:

@@ -6,6 +6,7 @@ Runs in the environment of that package, with older versions of Gymnasium and Nu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -14,6 +15,7 @@ from imitation_ros.frames.contract import Contract, load_contract, parse_contrac
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import roll_out
+from imitation_ros.sim.tasks import make_task
 from imitation_ros.types import Action, Array, Frame
 import numpy as np
 
@@ -77,12 +79,14 @@ class Driven(gymnasium.Env[Array, Any]):
         ticks: after which an episode is cut; may be changed.
     """
 
-    def __init__(self, task: str, scenes: Iterator[int], ticks: int) -> None:
+    def __init__(
+        self, task: str, scenes: Iterator[int], ticks: int, fixed_horizon: bool = False
+    ) -> None:
         self._scenes, self.ticks = scenes, ticks
         self._env: gymnasium.Env[Any, Any]
         if task in ARM:
             contract = load_contract(ARM[task])
-            self._env, self.expert = ArmEnv(task, contract), make_expert(task, contract)
+            self._env, self.expert = arm(task, fixed_horizon), make_expert(task, contract)
         else:
             contract = parse_contract(TASKS[task].contract)
             self._env, self.expert = gymnasium.make(task), TASKS[task].expert
@@ -122,10 +126,17 @@ class Driven(gymnasium.Env[Array, Any]):
         return np.asarray(state, np.float32)
 
 
-def scorer(task: str, scenes: range) -> Callable[[Act], float]:
+def arm(task: str, fixed_horizon: bool) -> ArmEnv:
+    """The simulated arm; with a fixed horizon an episode goes on at the goal."""
+    found = make_task(task)
+    stay_ticks = found.horizon if fixed_horizon else found.stay_ticks
+    return ArmEnv(replace(found, stay_ticks=stay_ticks), load_contract(ARM[task]))
+
+
+def scorer(task: str, scenes: range, fixed_horizon: bool = False) -> Callable[[Act], float]:
     """As our own policies are scored: 0 as random actions, 1 as the expert; success of the arm."""
     if task in ARM:
-        env = ArmEnv(task, load_contract(ARM[task]))
+        env = arm(task, fixed_horizon)
         return lambda act: sum(roll_out(env, act, seed).success for seed in scenes) / len(scenes)
     collector = GymCollector(TASKS[task], 0)
     best = collector.score(TASKS[task].expert, scenes, lambda: None)

@@ -8,12 +8,16 @@ from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.irl.sim_tasks import SimTask
 from imitation_ros.learning.irl.trainer import RewardTrainer
 from imitation_ros.sim.experts import make_expert
+import numpy as np
 import pytest
 
-from bench import finetune, irl_ordering, irl_reward, reward_transfer, watching
+from bench import finetune, irl_ordering, irl_reward, irl_vs_peer, reward_transfer, watching
+from bench.peers.driven import Driven
+
+BENCHES = [finetune, irl_ordering, irl_reward, irl_vs_peer, reward_transfer, watching]
 
 
-@pytest.mark.parametrize('bench', [finetune, irl_ordering, irl_reward, reward_transfer, watching])
+@pytest.mark.parametrize('bench', BENCHES)
 def test_a_quick_run_gives_its_conditions(bench):
     some = ['--ways', 'ppo trajectory', 'shuffled'] if bench is irl_ordering else []
     result = bench.main(['--quick', *some])
@@ -64,3 +68,16 @@ def test_the_control_learns_no_order():
         expert, actor = (irl_ordering.episode_scores(trainer, each) for each in (unseen, random))
         gaps.append(expert.mean() - actor.mean())
     assert gaps[0] > 5 * abs(gaps[1])
+
+
+def test_the_peer_is_shown_our_demonstrations():
+    ours = SimTask('reach', load_contract('panda_reach')).demonstrate([7])
+    driven = Driven('reach', iter([7]), ticks=10_000, fixed_horizon=True)
+    states, ended = [driven.reset()[0]], False
+    while not ended:
+        (action,), _ = driven.ask(states[-1][None])
+        state, _, terminated, truncated, _ = driven.step(action)
+        states.append(state)
+        ended = terminated or truncated
+    assert not terminated
+    assert np.allclose(states[: len(ours)], ours.observation[:, :-1], atol=1e-5)

@@ -33,7 +33,8 @@ def ranking_loss(better: Tensor, worse: Tensor) -> Tensor:
     """-log P(better above worse) under Bradley & Terry's model.
 
     Brown et al., Extrapolating Beyond Suboptimal Demonstrations via Inverse Reinforcement
-    Learning from Observations (T-REX), ICML 2019, eq. 1, with sums over trajectories as scores.
+    Learning from Observations (T-REX), ICML 2019, eq. 1. What a trajectory scores is the caller's:
+    there the sum over its steps, in `ranking` their mean.
     """
     return functional.softplus(worse - better).mean()
 

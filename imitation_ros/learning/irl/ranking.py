@@ -1,9 +1,9 @@
 """A reward of whole trajectories, learned by ranking them.
 
-Of two episodes the one whose steps' scores add up to more should be the better one: the expert's
+Of two episodes the one whose steps score more on average should be the better one: the expert's
 above the actor's, or a success above a failure where only outcomes are known (Brown et al.,
 Extrapolating Beyond Suboptimal Demonstrations via Inverse Reinforcement Learning from
-Observations, ICML 2019, eq. 1).
+Observations, ICML 2019, eq. 1, where the scores are added up: see `snippets_loss`).
 """
 
 from __future__ import annotations
