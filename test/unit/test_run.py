@@ -111,7 +111,7 @@ def test_ctrl_c_ends_pip_too_and_the_next_call_starts_afresh(checkout):
         if 'learning (PyTorch):' in line:
             break
     os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=10)  # until nobody holds its output any more
+    _, err = process.communicate(timeout=60)  # until nobody holds its output any more
     assert process.returncode == 130
     assert 'interrupted' in err
     checkout.calls_file.unlink()
