@@ -130,8 +130,8 @@ def run(options: argparse.Namespace) -> int:
         or options.seed < 0
     ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds, --irl-steps '
-            'and --meta-steps of 1, --seed of 0'
+            'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds, '
+            '--irl-steps and --meta-steps of 1, --seed of 0'
         )
     started = time.monotonic()
     demo = Demo(
