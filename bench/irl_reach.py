@@ -73,7 +73,7 @@ class Setting:
 
 
 PEER_SETTING = GailSetting(
-    'sac', 20, 10_000, 10_000, watch_every=500, hidden=(128, 128), learning_rate=1e-3,
+    'sac', 20, 10_000, 5_000, watch_every=500, hidden=(128, 128), learning_rate=1e-3,
     reward_rate=1e-3,
 )  # fmt: skip
 

@@ -1,9 +1,16 @@
-"""How a learned reward scores behaviour that it has not seen: near misses, clones, random."""
+"""How a learned reward scores behaviour that it has not seen: near misses, clones, random.
+
+The reward that the actor climbs is smooth. The one that judges is fitted afterwards, sharp, to
+all that the actor has done and to the demonstrated states with disturbed actions: without those
+it tells where an expert has been better than what it did there (counter-examples as in Florence
+et al., Implicit Behavioral Cloning, CoRL 2021, eq. 2).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import product
 import statistics
 from typing import Any
 
@@ -34,6 +41,8 @@ KINDS = (*LIMITS, 'clone_failures')
 MISS_M = (0.04, 0.07)
 """How far beside the goal a near miss stops; within 0.03 m it would be a success."""
 CLONE_SUCCESS = (0.5, 0.9)
+DISTURBED = 1_000_000
+"""Number of the first episode with disturbed actions, above those of the actor."""
 UNUSED = 500
 """From this of a seed's scenes on, the reward has seen none: the clones' demonstrations."""
 
@@ -44,26 +53,34 @@ class Setting:
 
     Attributes:
         demonstrations: episodes.
-        reward: how the reward is trained.
+        reward: how the reward is trained that the actor climbs.
         imitation: the actor that it is trained against.
+        judge: how the reward is trained that is looked at.
+        judge_updates: of it.
+        disturbance: largest deviation of disturbed actions, in half of an action's range.
         cloning: of the imperfect clones.
         clones_from: demonstrations of a clone; those that succeed as often as they should count.
+        clones_epochs: over them, of a clone.
         scenes: of each kind of behaviour.
     """
 
-    demonstrations: int = 20
+    demonstrations: int = 100
     reward: RewardConfig = field(
         default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.3)
     )
     imitation: AdversarialConfig = field(
         default_factory=lambda: AdversarialConfig(ActorConfig(learning_starts=100), 1_500)
     )
+    judge: RewardConfig = field(
+        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.01)
+    )
+    judge_updates: int = 4_000
+    disturbance: float = 0.3
     cloning: BCConfig = field(
-        default_factory=lambda: BCConfig(
-            hidden=(64, 64), epochs=10, batch_size=128, validation_fraction=0.0
-        )
+        default_factory=lambda: BCConfig(hidden=(64, 64), batch_size=128, validation_fraction=0.0)
     )
     clones_from: tuple[int, ...] = (2, 3, 4, 5, 6, 8)
+    clones_epochs: tuple[int, ...] = (5, 10, 20, 40)
     scenes: int = 20
 
 
@@ -110,9 +127,10 @@ def quick(setting: Setting) -> Setting:
         setting,
         imitation=imitation,
         demonstrations=3,
+        judge_updates=20,
         clones_from=(2,),
+        clones_epochs=(2,),
         scenes=2,
-        cloning=replace(setting.cloning, epochs=2),
     )
 
 
@@ -124,8 +142,11 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
     shown = task.demonstrate(range(start, start + setting.demonstrations))
     trainer = RewardTrainer(shown, contract, setting.reward, seed)
     Imitator([task.simulator], trainer, setting.imitation, seed).run()
-    trainer.promote()
-    reward = trainer.reward()
+    judge = RewardTrainer(shown, contract, setting.judge, seed)
+    judge.add(trainer.rollouts)
+    judge.add(disturbed(shown, setting.disturbance, seed))
+    judge.train(setting.judge_updates)
+    reward = judge.reward()
 
     scenes = range(first, first + setting.scenes)
     beside = _beside(expert, contract, np.random.default_rng(seed))
@@ -145,7 +166,10 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
         'auc': {name: round(auc(good, each), 4) for name, each in means.items()},
         'score': {name: round(float(each.mean()), 4) for name, each in means.items()},
         'expert_score': round(float(good.mean()), 4),
-        'clones': [_success(episodes) for episodes in clones.values()],
+        'clones': [
+            {'demonstrations': few, 'epochs': epochs, 'success': _success(episodes)}
+            for (few, epochs), episodes in clones.items()
+        ],
         'progress_correlation': round(
             progress_correlation(reward.score_steps(everything), everything), 4
         ),
@@ -154,20 +178,35 @@ def _run(setting: Setting, seed: int, first: int) -> dict[str, Any]:
     return row
 
 
+def disturbed(steps: Transitions, deviation: float, seed: int) -> Transitions:
+    """The same states with other actions, as episodes of their own.
+
+    Args:
+        steps: demonstrated.
+        deviation: largest of the normal noise; each step's is drawn anew, from 0.
+        seed: of the noise.
+    """
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=steps.action.shape) * rng.uniform(0, deviation, (len(steps), 1))
+    action = (steps.action + noise).astype(np.float32)
+    return replace(steps, action=action, episode=steps.episode + DISTURBED)
+
+
 def _clones(
     setting: Setting, contract: Contract, task: SimTask, seed: int, scenes: range
-) -> dict[int, list[Episode]]:
-    """What each imperfect clone does: demonstrations that it has had → its episodes."""
+) -> dict[tuple[int, int], list[Episode]]:
+    """What each imperfect clone does: demonstrations and epochs that it had → its episodes."""
     start, clones = SCENES_A_SEED * seed + UNUSED, {}
-    for few in setting.clones_from:
+    for few, epochs in product(setting.clones_from, setting.clones_epochs):
         shown = [task.episode(task.expert, start + each) for each in range(few)]
-        clone, _ = train_bc(TrainingSet.from_episodes(shown, contract), setting.cloning, seed)
+        config = replace(setting.cloning, epochs=epochs)
+        clone, _ = train_bc(TrainingSet.from_episodes(shown, contract), config, seed)
         tried = []
         for scene in scenes:
             clone.reset()
             tried.append(task.episode(clone.act, scene))
         if CLONE_SUCCESS[0] <= _success(tried) <= CLONE_SUCCESS[1]:
-            clones[few] = tried
+            clones[few, epochs] = tried
     return clones
 
 

@@ -54,13 +54,15 @@ def make_imitator(
     objective='gail',
     inputs='state_action',
     expert=None,
+    precision=1.0,
     **config,
 ):
     expert = make_steps(0, episodes=6) if expert is None else expert
     trainer = RewardTrainer(expert, contract, RewardConfig(inputs, objective=objective), seed=0)
     actor = ActorConfig(
-        algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16, epochs=1
-    )
+        algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16, epochs=1,
+        precision=precision,
+    )  # fmt: skip
     settings = AdversarialConfig(actor, steps=40, reward_updates=2, watch_every=20, **config)
     return Imitator([lambda: FlatEnv(Corridor(), Layout(contract))], trainer, settings, seed=0)
 
@@ -91,6 +93,12 @@ def test_an_actor_is_exported_exactly(algorithm):
         flat, _ = imitator.model.predict(layout.observe({'state': state}), deterministic=True)
         exported = layout.flatten(action)
         np.testing.assert_allclose(np.clip(exported, -1, 1), flat, atol=2e-5)
+
+
+@pytest.mark.parametrize(('precision', 'deviation'), [(1.0, 1.0), (3.0, 0.1353)])
+def test_precise_exploration_of_ppo_begins_with_less_noise(precision, deviation):
+    noise = make_imitator('ppo', precision=precision).model.policy.log_std.exp()
+    np.testing.assert_allclose(noise.detach(), deviation, atol=1e-3)
 
 
 def test_the_watcher_is_called_and_steps_are_those_of_the_simulation():

@@ -70,6 +70,14 @@ def test_the_control_learns_no_order():
     assert gaps[0] > 5 * abs(gaps[1])
 
 
+def test_disturbed_demonstrations_differ_in_their_actions_alone():
+    shown = SimTask('reach', load_contract('panda_reach')).demonstrate([1])
+    other = irl_reward.disturbed(shown, 0.3, seed=0)
+    assert np.array_equal(other.next_observation, shown.next_observation)
+    assert 0.05 < (other.action - shown.action).std() < 0.3
+    assert not np.isin(other.episode, shown.episode).any()
+
+
 def test_the_peer_is_shown_our_demonstrations():
     ours = SimTask('reach', load_contract('panda_reach')).demonstrate([7])
     driven = Driven('reach', iter([7]), ticks=10_000, fixed_horizon=True)

@@ -155,6 +155,15 @@ def test_too_few_or_broken_demonstrations_are_refused():
     make_trainer(steps.without_actions(), inputs='state_next')
 
 
+def test_what_an_actor_did_serves_another_reward():
+    first, second = make_trainer(), make_trainer()
+    with pytest.raises(RewardError, match='none yet'):
+        assert first.rollouts
+    first.add(clumsy())
+    second.add(first.rollouts)
+    assert np.array_equal(second.rollouts.observation, clumsy().observation)
+
+
 def test_one_sided_data_is_refused():
     with pytest.raises(RewardError, match='roll-outs: none to train against'):
         make_trainer().train(1)

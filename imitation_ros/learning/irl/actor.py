@@ -48,7 +48,8 @@ class ActorConfig:
         rollout_steps: of each simulator between two updates, on-policy.
         epochs: over these, on-policy.
         entropy: weight of the entropy bonus; SAC starts from it and finds its own.
-        precision: of SAC's exploration: its entropy is held at so much below 0 for each channel.
+        precision: of exploration: SAC's entropy is held at so much below 0 for each channel, and
+            PPO begins with noise of deviation exp(1 - precision), in half of an action's range.
         simulators: in parallel.
     """
 
@@ -140,6 +141,7 @@ def make_actor(
         'device': 'cpu',
     }
     if config.algorithm == 'ppo':
+        policy['log_std_init'] = 1.0 - config.precision
         return PPO(
             'MlpPolicy', env, n_steps=config.rollout_steps, n_epochs=config.epochs,
             ent_coef=config.entropy, **shared,

@@ -111,6 +111,17 @@ class RewardTrainer:
         check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
         self._recent.add(rollouts)
 
+    @property
+    def rollouts(self) -> Transitions:
+        """What it is trained against: the actor's steps, as far as they are remembered.
+
+        Raises:
+            RewardError: there are none yet.
+        """
+        if not len(self._recent):
+            raise RewardError('roll-outs: none yet; valid: add() them first')
+        return self._recent.all()
+
     def set_random(self, rollouts: Transitions) -> None:
         """Takes random behaviour, which the calibration calls 0; made up where there is none."""
         check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
