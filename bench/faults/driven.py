@@ -15,10 +15,10 @@ from typing import Any
 from imitation_ros.errors import GraphError, MessageError
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
-from imitation_ros.nodes._messages import message_class
 from imitation_ros.nodes.graph import Graph
 from imitation_ros.types import Array
 import numpy as np
+from rclpy.qos import QoSProfile
 
 CONTRACT = 'panda_position'
 PATIENCE_S = 60.0
@@ -47,12 +47,9 @@ class Watcher:
         self.commands: list[Sent] = []
         self.decisions: list[tuple[float, Status]] = []
         self.illegal = 0
-        type = message_class(self._part.type)
-        graph.node.create_subscription(type, self._part.topic, self._on_command, 1000)
-        decision = message_class(STATUS_TYPE)
-        graph.node.create_subscription(
-            decision, STATUS_TOPICS['executed'], self._on_decision, 1000
-        )
+        every = QoSProfile(depth=1000)
+        graph.listen(self._part.topic, self._part.type, self._on_command, every)
+        graph.listen(STATUS_TOPICS['executed'], STATUS_TYPE, self._on_decision, every)
 
     @property
     def mode(self) -> str:

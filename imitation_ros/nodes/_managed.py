@@ -8,7 +8,8 @@ import threading
 import traceback
 from typing import Any
 
-from imitation_ros.errors import ImitationError
+from imitation_ros.errors import ImitationError, MessageError
+from imitation_ros.nodes._messages import of_whole_messages
 from imitation_ros.nodes._params import NodeParams
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -59,12 +60,21 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
     def create_subscription(
         self, type: Any, topic: str, callback: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """As rclpy's; in lockstep without its event handlers, which each wait would ask."""
+        """As rclpy's; but damaged messages are dropped, some of which would end the process.
+
+        In lockstep without its event handlers, which each wait would ask.
+        """
         if self._in_lockstep():
             silent = SubscriptionEventCallbacks(use_default_callbacks=False)
             kwargs.setdefault('event_callbacks', silent)
         if type is Clock:  # rclpy's own subscription for simulated time, too
             callback = _of_valid_times(callback)
+        if not kwargs.get('raw'):
+
+            def refuse(error: MessageError) -> None:
+                self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=5.0)
+
+            callback, kwargs['raw'] = of_whole_messages(type, callback, refuse), True
         return super().create_subscription(type, topic, callback, *args, **kwargs)
 
     def create_service(

@@ -16,7 +16,7 @@ from typing import Any
 
 from imitation_ros.errors import GraphError
 from imitation_ros.nodes._domain import Domain
-from imitation_ros.nodes._messages import message_class, RELIABLE
+from imitation_ros.nodes._messages import message_class, of_whole_messages, RELIABLE
 from imitation_ros.nodes._runtime import PARENT
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
@@ -24,6 +24,7 @@ import rclpy
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 import yaml
@@ -196,9 +197,17 @@ class Graph:
             if not result.successful:
                 raise GraphError(f'{name}: parameter {key}: {result.reason}')
 
-    def listen(self, topic: str, type: str, callback: Callable[[Any], None]) -> None:
-        """Calls `callback` for each message, on the client's thread."""
-        self.node.create_subscription(message_class(type), topic, callback, RELIABLE)
+    def listen(
+        self,
+        topic: str,
+        type: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile = RELIABLE,
+    ) -> None:
+        """Calls `callback` for each whole message, on the client's thread."""
+        kind = message_class(type)
+        on_bytes = of_whole_messages(kind, callback, lambda error: None)
+        self.node.create_subscription(kind, topic, on_bytes, qos, raw=True)
 
     def stop(self, name: str, timeout_s: float = 10.0) -> int:
         """Stops one node by SIGINT, and by SIGKILL if it does not end; returns its exit code."""
