@@ -41,8 +41,10 @@ GAIL = RewardConfig(learning_rate=1e-3, penalty=0.3)
 RANKING = replace(GAIL, objective='ranking')
 SAC = AdversarialConfig(ActorConfig(learning_starts=500), 2_000)
 PPO = AdversarialConfig(
-    ActorConfig('ppo', learning_rate=1e-3, batch_size=100, rollout_steps=500, entropy=0.0),
-    15_000, reward_updates=50, averaging=0.0,
+    ActorConfig(
+        'ppo', learning_rate=1e-3, batch_size=100, rollout_steps=500, entropy=0.0, precision=2.0
+    ),
+    20_000, reward_updates=50, averaging=0.0,
 )  # fmt: skip
 
 
