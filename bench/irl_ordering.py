@@ -101,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             kept.get(seed, partial(_run, setting, seed, first, way == CONTROL)) for seed in seeds
         ]
         table[way] = summary(runs)
-        share = table[way]['ordered']
-        if way == CONTROL:
+        share = table[way]['ordered_of_all' if way == CONTROL else 'ordered']
+        if way == CONTROL:  # which may look converged from the first look on
             conditions[f'{way}: ordered <= {CONTROL_AT_MOST}'] = at_most(share, CONTROL_AT_MOST)
         else:
             conditions[f'{way}: ordered >= {SHARE}'] = at_least(share, SHARE)
