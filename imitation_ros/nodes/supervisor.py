@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
-import os
 import sys
 import time
 from typing import Any
@@ -520,9 +519,6 @@ def _respond(response: Trigger.Response, success: bool, text: str) -> Trigger.Re
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run imitation_ros supervisor`."""
-    # Whoever is stopped (Ctrl-Z, a debugger) while it holds a lock of Fast DDS's shared memory
-    # would stop everybody who publishes to it, here the robot's commands, for a second.
-    os.environ.setdefault('FASTDDS_BUILTIN_TRANSPORTS', 'UDPv4')
     return run_node(SupervisorNode, args)
 
 
