@@ -18,6 +18,7 @@ from imitation_ros.errors import GraphError
 from imitation_ros.nodes._domain import Domain
 from imitation_ros.nodes._messages import message_class, of_whole_messages, RELIABLE
 from imitation_ros.nodes._runtime import PARENT
+from imitation_ros.nodes._transport import AS_USUAL
 from lifecycle_msgs.srv import GetState
 from rcl_interfaces.srv import SetParameters
 import rclpy
@@ -122,7 +123,7 @@ class Graph:
                     *(sys.executable, '-m', f'imitation_ros.nodes.{name}'),
                     *('--ros-args', '--params-file', str(file)),
                 ],
-                env=self.environment,
+                env=self.environment | (AS_USUAL if given.get('lockstep') else {}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import ceil
+import os
 import sys
 import time
 from typing import Any
@@ -39,6 +40,7 @@ from imitation_ros.nodes._params import live_value, load_params, NodeParams, par
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._sole import second_publisher
 from imitation_ros.nodes._streams import ActionListener
+from imitation_ros.nodes._transport import share_no_memory
 from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 from imitation_ros.supervision.mux import Command, Mux
@@ -48,6 +50,7 @@ import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
@@ -519,6 +522,7 @@ def _respond(response: Trigger.Response, success: bool, text: str) -> Trigger.Re
 
 def main(args: list[str] | None = None) -> int:
     """Entry point of `ros2 run imitation_ros supervisor`."""
+    share_no_memory(os.environ, get_rmw_implementation_identifier())
     return run_node(SupervisorNode, args)
 
 

@@ -299,6 +299,20 @@ def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
     assert speed.max() <= PANDA.actions['arm'].max_acceleration[0] / PANDA.command_hz + 1e-6
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads what Linux says of a process')
+@pytest.mark.parametrize('reach', ['LOCALHOST', 'SUBNET'])
+def test_it_shares_no_lock_that_a_stopped_process_could_keep(ros, monkeypatch, reach):
+    monkeypatch.setenv('ROS_AUTOMATIC_DISCOVERY_RANGE', reach)
+    robot = Robot(ros, process=True)
+    try:
+        mapped = Path(f'/proc/{robot.supervisor.pid}/maps').read_text()
+    finally:
+        robot.supervisor.kill()
+        robot.supervisor.wait()
+    assert 'libfast' in mapped
+    assert '/dev/shm/fast' not in mapped
+
+
 @pytest.mark.parametrize('qos', [LATCHED, SENSOR], ids=['latched', 'best effort'])
 def test_an_emergency_stop_stops_whatever_qos_it_comes_with(ros, qos):
     robot = Robot(ros)
