@@ -118,7 +118,11 @@ class Driven:
         self.source.stdin.flush()
 
     def drive(self) -> None:
-        """Returns when the source drives and the arm is told to move."""
+        """Returns when the source drives, is known to our node, and the arm is told to move.
+
+        Raises:
+            GraphError: it does not, and what the supervisor says of it.
+        """
 
         def moving() -> bool:
             if self.watcher.mode in ('stopped', ''):
@@ -126,9 +130,15 @@ class Driven:
                     self.graph.call('supervisor/resume', 10.0)
             last = self.watcher.commands[-2:]
             moved = len(last) == 2 and bool(np.abs(last[1].vector - last[0].vector).max() > 1e-4)
-            return self.watcher.mode == 'expert' and moved
+            known = self.graph.node.count_publishers(STATUS_TOPICS['teleop']) > 0
+            return self.watcher.mode == 'expert' and moved and known
 
-        wait_until(moving, 'the arm is driven')
+        try:
+            wait_until(moving, 'the arm is driven')
+        except GraphError as error:
+            said = self.watcher.decisions[-1][1] if self.watcher.decisions else None
+            why = f'{said.values["mode"]}: {said.reason}' if said else 'it says nothing'
+            raise GraphError(f'{error} (the supervisor: {why})') from error
 
     def close(self) -> None:
         """Ends the source."""

@@ -16,23 +16,29 @@ import shutil
 import tempfile
 from typing import Any
 
+from imitation_ros.errors import GraphError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.nodes.graph import Graph
 from imitation_ros.nodes.session import LockstepSession
 from imitation_ros.nodes.supervisor import EMERGENCY_TOPIC
+from imitation_ros.supervision.mux import EMERGENCY
 import numpy as np
 from std_msgs.msg import Bool
 
+from bench.faults.driven import wait_until
 from bench.faults.outcome import Outcome
 from bench.policy_latency import save_untrained_policy
+from bench.rows import say
 
 TASK, CONTRACT = 'reach', 'panda_reach'
 TICKS = {'short': 150, 'full': 864_000}
 WARM_UP = 0.1
 """Of the ticks."""
 GROWTH_BYTES = 5 << 20
+SAID_EVERY = 20_000
+"""Ticks."""
 PRESSED_EVERY, RELOADED_EVERY = 3, 2
 """Episodes."""
 
@@ -78,8 +84,11 @@ def _live(
         robot.begin(rng.randint(1, 15) if pressed else 0)
         result = session.run(episode)
         problem = robot.problem()
+        robot.let_go()
         if result.path is not None:
             shutil.rmtree(result.path)
+        if (ticks + result.ticks) // SAID_EVERY > ticks // SAID_EVERY:
+            say(f'soak: {ticks + result.ticks} of {enough} ticks')
         ticks, episode = ticks + result.ticks, episode + 1
         outcome.injected += 1
         outcome.survived += not problem
@@ -109,7 +118,7 @@ class _Robot:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._part = load_contract(CONTRACT).actions['arm']
+        self._graph, self._part = graph, load_contract(CONTRACT).actions['arm']
         self._codec, self._mode, self._press_in = ActionCodec(self._part), '', 0
         self._pressed = self._stopped = False
         self._missed = self.takeovers = self.illegal = 0
@@ -129,6 +138,21 @@ class _Robot:
         if self._pressed and not self._stopped:
             return 'the emergency stop did not stop it'
         return ''
+
+    def let_go(self) -> None:
+        """Returns when the supervisor knows that the emergency stop is not pressed any more."""
+        if not self._pressed:
+            return
+        self._button.publish(Bool(data=False))
+
+        def known() -> bool:
+            try:
+                self._graph.call('supervisor/resume')
+            except GraphError as refused:
+                return EMERGENCY not in str(refused)
+            return True
+
+        wait_until(known, 'the emergency stop is let go')
 
     def _on_decision(self, message: Any) -> None:
         mode = Status.decode(message).values['mode']
