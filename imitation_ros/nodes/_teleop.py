@@ -1,4 +1,7 @@
-"""What the nodes for a device in a person's hands share: a tick, feedback, and requests."""
+"""What the nodes for a device in a person's hands share: a tick, feedback, and requests.
+
+They also hear what the supervisor decides: a device must follow the robot while others drive.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,13 @@ from typing import Any
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import CLASS, Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.nodes._managed import ManagedNode
-from imitation_ros.nodes._messages import message_class, qos_profile
+from imitation_ros.nodes._messages import message_class, qos_profile, RELIABLE
 from imitation_ros.nodes._params import NodeParams, param, ParameterError
 from imitation_ros.nodes._streams import ActionStream
+from imitation_ros.supervision.authority import Mode
+from imitation_ros.supervision.gating import EVERY
 from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
@@ -39,10 +45,15 @@ class DeviceNode(ManagedNode):
     Attributes:
         lost: whether there is no action because the device is lost, and not because the operator
             let go of it: who has taken over does not give back by a pulled plug.
+        motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
+        driving: whether its actions are executed.
+        watched: whether the expert is asked about every tick, whoever drives.
+        executed: discrete part → index of the class that others told it last, where that is known.
     """
 
     params: DeviceParams
     lost = False
+    motion: float | None = None
 
     def check_params(self) -> None:
         """Refuses to start without a contract."""
@@ -67,9 +78,15 @@ class DeviceNode(ManagedNode):
         self._measured: dict[str, tuple[Array, int]] = {}
         self._asked: list[int] = []  # ticks to go until authority is asked for
         self.contract = load_contract(self.params.contract)
+        self.driving = self.watched = False
+        self.executed: dict[str, int] = {}
         self.open_device()
         self._actions = ActionStream(self, self.contract, 'teleop')
         self._subscribe_feedback()
+        decisions = self.create_subscription(
+            message_class(STATUS_TYPE), STATUS_TOPICS['executed'], self._on_decision, RELIABLE
+        )
+        self.own(self.destroy_subscription, decisions)
         self._service_clients: dict[str, Any] = {}
         period_s = self.contract.tick_period_ns / 1e9
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -120,6 +137,8 @@ class DeviceNode(ManagedNode):
             values = {'engaged': 'false' if action is None else 'true'}
             if action is None and self.lost:
                 values['lost'] = 'true'
+            if action is not None and self.motion is not None:
+                values['motion'] = f'{self.motion:.2f}'
             self._actions.send(tick_ns, action, reason, lambda: values)
         self._asked = [ticks - 1 for ticks in self._asked]
         while self._asked and self._asked[0] <= 0:
@@ -138,6 +157,23 @@ class DeviceNode(ManagedNode):
 
     def _tell_answer(self, service: str, response: Trigger.Response) -> None:
         self.tell(f'{service}: {"" if response.success else "refused: "}{response.message}')
+
+    def _on_decision(self, message: Any) -> None:
+        try:
+            values = Status.decode(message).values
+        except MessageError as error:
+            topic = STATUS_TOPICS['executed']
+            self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=5.0)
+            return
+        mine = values.get('source') == self.get_name()
+        self.driving = mine and values.get('mode') in (Mode.EXPERT.value, Mode.HANDOFF.value)
+        self.watched = values.get('labels') == EVERY
+        if self.driving:
+            return  # what it is told now is our own word
+        for name, part in self.contract.actions.items():
+            told = values.get(f'{CLASS}{name}')
+            if told in part.classes:
+                self.executed[name] = part.classes.index(told)
 
     def _subscribe_feedback(self) -> None:
         sources = {source.topic: source for source in self.contract.sources}

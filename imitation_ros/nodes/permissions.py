@@ -55,7 +55,7 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
     camera = {'camera/image_raw', 'camera/camera_info'}
     offers = {'policy/set_parameters', 'policy/reload'}
     health, checkpoint, clock = {'/diagnostics'}, {'policy/checkpoint'}, {'/clock'}
-    statuses = {STATUS_TOPICS['executed'], ACK_TOPIC}
+    decision = {STATUS_TOPICS['executed']}
     proposed = {'policy': said['policy'], 'teleop': said['teleop']}
     return {
         'supervisor': _node(
@@ -81,17 +81,21 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
             offers,
         ),
         'sim_arm': _node(
-            arm | camera | {EPISODE_TOPIC}, {*parts, *statuses}, _own('reset', 'pause')
+            arm | camera | {EPISODE_TOPIC}, {*parts, *decision, ACK_TOPIC}, _own('reset', 'pause')
         ),
         'teleop_expert': _node(said['teleop'], observed | said['policy'] | clock),
         'teleop_joy': _node(
             said['teleop'],
-            feedback | clock | {'joy'},
+            feedback | decision | clock | {'joy'},
             request=[f'supervisor/{service}' for service in JOY_SERVICES],
         ),
-        'teleop_keyboard': _node(said['teleop'], feedback | clock, request=REQUESTS.values()),
+        'teleop_keyboard': _node(
+            said['teleop'], feedback | decision | clock, request=REQUESTS.values()
+        ),
         'teleop_leader': _node(
-            said['teleop'], feedback | clock | {'leader/joint_states'}, _own('engage')
+            said['teleop'],
+            feedback | decision | clock | {'leader/joint_states'},
+            _own('engage'),
         ),
     }
 

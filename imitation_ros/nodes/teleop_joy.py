@@ -87,9 +87,11 @@ class TeleopJoyNode(DeviceNode):
         """What the joystick says now."""
         silent = now_ns - self._heard_ns > self.params.timeout_s * 1e9
         self.lost = self._state is None or self._state.engaged
+        self._jog.follow(self.driving, self.executed)
         if self._state is None or silent or not self._state.engaged:
             self._jog.release()
             return None, f'nothing on {self.params.topic}' if silent else 'dead-man button is up'
+        self.motion = self._jog.motion(self._state.deflection)
         action = self._jog.action(self._state.deflection, self.measured())
         return action, '' if action else 'no feedback from the robot'
 

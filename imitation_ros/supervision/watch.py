@@ -92,6 +92,15 @@ class Watch:
         """Whether the source's last word was no decision of whoever is at the device."""
         return self.values.get('lost') == 'true'
 
+    @property
+    def motion(self) -> float | None:
+        """How far a device says that somebody moves it, 0 to 1; None for one that says nothing."""
+        try:
+            motion = float(self.values['motion'])
+        except (KeyError, ValueError):
+            return None
+        return motion if motion == motion else None  # NaN is no number
+
     def problem(self, now_ns: int, stale_after_ns: int) -> str:
         """Why the source is not live now, or ''."""
         if self.tick_ns is not None and now_ns - self._born_ns > stale_after_ns:

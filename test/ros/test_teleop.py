@@ -211,6 +211,53 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     assert teleop.status.values['engaged'] == 'false'
 
 
+def test_a_leader_that_lies_about_while_others_drive_is_not_engaged(ros):
+    """It went on saying its pose, which became the label of wherever the policy was."""
+    teleop = Teleop(ros, POSITION)
+    leader = ros.publisher('leader/joint_states', 'sensor_msgs/msg/JointState')
+    robot = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    joints, home = [f'panda_joint{index}' for index in range(1, 8)], POSITION.home['arm']
+    names = [*joints, 'finger']
+    at = {'leader': np.array([*home, 1.0]), 'robot': np.array(home)}  # above 0: open
+    said = {'mode': 'policy', 'source': 'policy', 'class gripper': 'close'}
+    node = ros.start(TeleopLeaderNode, contract='panda_position', gripper_joint='finger')
+    joints_of = {'leader': (leader, names), 'robot': (robot, joints)}
+
+    def speak():
+        for who, (publisher, of) in joints_of.items():
+            publisher.publish(JointState(name=of, position=at[who].tolist()))
+        stamp_ns = ros.probe.get_clock().now().nanoseconds
+        decision.publish(Status(stamp_ns, 'supervisor', 2, '', said).encode(new))
+
+    ros.probe.create_timer(0.02, speak)
+
+    def engage():
+        return ros.call('teleop_leader/engage', SetBool.Request(data=True), SetBool)
+
+    ros.spin_until(lambda: node.count_publishers('supervisor/decision'))
+    open_there = "gripper is at 'close', the leader's at 'open'"
+    ros.spin_until(lambda: engage().message == open_there, what='the refusal')
+    at['leader'][-1] = -1.0
+    ros.spin_until(lambda: engage().success, what='engagement')
+    teleop.wait_until_engaged()
+    at['robot'] = at['robot'] + 0.5
+    ros.spin_until(lambda: 'is 0.50 from the leader' in teleop.status.reason, what='far away')
+    assert teleop.status.values['engaged'] == 'false'
+    assert teleop.status.values['lost'] == 'true', 'nobody let go of it'
+    at['robot'] = at['robot'] - 0.4
+    teleop.wait_until_engaged()
+    at['leader'][-1] = 1.0
+    ros.spin_until(lambda: teleop.status.reason == open_there, what='the gripper')
+    said['labels'] = 'every'
+    teleop.wait_until_engaged()
+    ros.spin_until(lambda: teleop.gripper and not teleop.gripper[-1].data, what='its label')
+    at['robot'] = at['robot'] + 0.4
+    teleop.wait_until_engaged(False)
+    said.update(mode='expert', source='teleop_leader')
+    teleop.wait_until_engaged()  # who drives may run ahead
+
+
 def test_in_lockstep_the_expert_answers_each_whole_tick_with_its_label(ros):
     teleop = Teleop(ros, REACH)
     publishers = {
