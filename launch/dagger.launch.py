@@ -46,7 +46,8 @@ def generate_launch_description():
                 default_value='engaged',
                 choices=['engaged', 'button', 'moving'],
                 description='How a person takes over: as long as the device is engaged, by '
-                '/supervisor/take and /supervisor/give_back, or by moving the device. '
+                '/supervisor/take and /supervisor/give_back, or by moving the device. The gates '
+                'beta, shadow and ensemble need one of the latter two. '
                 'The script of teleop:=expert is always engaged, unless correct_above is set.',
             ),
             DeclareLaunchArgument(

@@ -21,6 +21,7 @@ from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import (
     action_topic,
+    CLASS,
     Status,
     STATUS_TOPICS,
     STATUS_TYPE,
@@ -45,7 +46,7 @@ from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
-from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
+from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS, unfit
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
@@ -176,6 +177,9 @@ class SupervisorNode(ManagedNode):
         self.params: SupervisorParams = load_params(self, SupervisorParams)
         if not self.params.contract:
             raise ParameterError('supervisor: parameter contract is not set; valid: a path')
+        gate = self._gate_config()
+        if gate is not None and (problem := unfit(self.params.takeover, gate)):
+            raise ParameterError(f'supervisor: {problem}')
 
     def build(self) -> None:
         """Creates topics, services and timers. None of them moves the robot before `start`."""
@@ -209,7 +213,8 @@ class SupervisorNode(ManagedNode):
         self._most_in_a_decision = TICKS_IN_A_DECISION * ceil(ratio)
         self._diagnosed: Mode | None = None
         self._notice = ''
-        self._discarded: int | None = None  # first tick of a correction that was taken back
+        self._discarded: int | None = None  # first tick of what was taken back, not yet said
+        self._classes: dict[str, str] = {}  # discrete part → what it was told last
         self._resting: list[Future] = []  # who waits for the robot to rest
         self._warn_about_silence()
         self._create_publishers()
@@ -323,6 +328,8 @@ class SupervisorNode(ManagedNode):
         for part, vector in command.action.items():
             message = self._codecs[part].encode(vector, self._ros_stamp(command), new)
             self._commands[part].publish(message)
+            if classes := self._contract.actions[part].classes:
+                self._classes[f'{CLASS}{part}'] = classes[int(vector[0])]
         self._tick.append(command)
 
     def _decide(self) -> None:
@@ -335,6 +342,7 @@ class SupervisorNode(ManagedNode):
             'fingerprint': self._fingerprint,
             'mode': last.mode.value,
             'source': last.source,
+            **self._classes,
         }
         gating = self._mux.gating
         if gating is not None and self._mux.authority.gated:
@@ -399,10 +407,12 @@ class SupervisorNode(ManagedNode):
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """The next decision says so: what the expert did since then gives no labels."""
-        self._discarded = self._mux.corrections.discard()
-        if self._discarded is None:
+        first = self._mux.corrections.discard()
+        if first is None:
             return _respond(response, False, 'there is no correction to discard')
-        return _respond(response, True, f'discarded from tick {self._discarded} on')
+        if self._discarded is None:  # else the next decision says more than that already
+            self._discarded = first
+        return _respond(response, True, f'discarded from tick {first} on')
 
     def _on_give_back(
         self, request: Trigger.Request, response: Trigger.Response
@@ -413,10 +423,12 @@ class SupervisorNode(ManagedNode):
         if self.params.takeover != BUTTON:
             refusal = f"parameter takeover is '{self.params.takeover}'; valid here: '{BUTTON}'"
             return _respond(response, False, refusal)
-        if not self._mux.authority.gated:
+        authority = self._mux.authority
+        waits = authority.holder is None and live_value(self, 'gate')
+        if not authority.gated and not waits:
             return _respond(response, False, 'no gate has authority; set gate and call ~/resume')
         self._mux.takeover.press(on)
-        return _respond(response, True, text)
+        return _respond(response, True, f'{text}, from ~/resume on' if waits else text)
 
     def _tell_resting(self) -> None:
         while self._resting:

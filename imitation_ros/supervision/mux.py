@@ -19,7 +19,7 @@ from imitation_ros.supervision.gating import Gating
 from imitation_ros.supervision.guard import Guard, Refused
 from imitation_ros.supervision.handover import Handover
 from imitation_ros.supervision.noise import ActionNoise
-from imitation_ros.supervision.takeover import BUTTON, Takeover
+from imitation_ros.supervision.takeover import BUTTON, Takeover, unfit
 from imitation_ros.supervision.tracking import Tracking
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.supervision.workspace import Excess
@@ -173,7 +173,9 @@ class Mux:
         lacking = EMERGENCY if self.pressed else self._lacking(now_ns)
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
-        had_authority = self.authority.driving
+        if gate is not None and (problem := unfit(self.takeover.how, gate)):
+            return False, problem
+        had_authority, stood = self.authority.driving, self.authority.holder is None
         problems = self.problems(now_ns)
         if self._lockstep:
             matched = self._participants or matched
@@ -184,17 +186,25 @@ class Mux:
         if given and not had_authority:
             self._start_over()
             self._start_gate(gate, matched)
+        if given and stood:
+            self.corrections.start()
         return given, text
 
     def stop(self, reason: str) -> str:
         """Takes authority away; the robot brakes and holds."""
-        self._homing = False
+        self._end()
         return self.authority.stop(reason)
 
     def fail(self, fault: str) -> None:
         """Stops because of a fault, which nothing but another `resume` ends."""
-        self._homing = False
+        self._end()
         self.authority.stop(fault, fault=True)
+
+    def _end(self) -> None:
+        """Whatever goes on ends: the way home, a correction, a takeover."""
+        self._homing = False
+        self.corrections.update(0, Mode.STOPPED, self.watches['policy'].values)
+        self.takeover.press(False)
 
     def emergency(self, pressed: bool) -> None:
         """Stops, and lets nobody drive while the button is pressed; releasing it moves nothing."""
@@ -302,7 +312,6 @@ class Mux:
             self.gating = Gating(config, self._contract)
         if self.gating is not None:
             self.gating.start()
-        self.takeover.press(False)
         self._awaited, self._policy_since_ns = set(matched), None
 
     def _settle(self, problems: Mapping[str, str], tick_ns: int, now_ns: int, ros_ns: int) -> None:
