@@ -45,6 +45,8 @@ class DeviceNode(ManagedNode):
     Attributes:
         lost: whether there is no action because the device is lost, and not because the operator
             let go of it: who has taken over does not give back by a pulled plug.
+        held: whether somebody is at the device though it has no action now: they are asked for,
+            and the robot holds.
         motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
         driving: whether its actions are executed.
         watched: whether the expert is asked about every tick, whoever drives.
@@ -52,7 +54,7 @@ class DeviceNode(ManagedNode):
     """
 
     params: DeviceParams
-    lost = False
+    lost = held = False
     motion: float | None = None
 
     def check_params(self) -> None:
@@ -134,7 +136,7 @@ class DeviceNode(ManagedNode):
             if not self.active:
                 return
             tick_ns = self.get_clock().now().nanoseconds
-            values = {'engaged': 'false' if action is None else 'true'}
+            values = {'engaged': 'true' if action is not None or self.held else 'false'}
             if action is None and self.lost:
                 values['lost'] = 'true'
             if action is not None and self.motion is not None:

@@ -74,15 +74,16 @@ class TeleopLeaderNode(DeviceNode):
 
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """Where the leader is now."""
+        self.held = False
         if self._lacking(now_ns):
             self.lost = self.lost or self._engaged
             self._engaged = False  # who comes back must say so
             return None, self._lacking(now_ns)
         if not self._engaged:
             return None, 'not engaged; call ~/engage'
-        # What lies on the table while a policy drives is no operator: neither labels nor takeover.
+        # What the robot cannot follow from where others brought it is no label of that place.
         problem = '' if self.driving else self._mismatch(gripper=not self.watched)
-        self.lost = bool(problem)
+        self.held = self.lost = bool(problem)
         return None if problem else self._action, problem
 
     def _lacking(self, now_ns: int) -> str:
