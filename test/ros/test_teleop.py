@@ -199,7 +199,7 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     robot = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
     names = [f'panda_joint{index}' for index in range(1, 8)]
     at = {'leader': np.array(POSITION.home['arm']), 'robot': np.array(POSITION.home['arm'])}
-    ros.start(TeleopLeaderNode, contract='panda_position')
+    ros.start(TeleopLeaderNode, contract='panda_position', timeout_s=2.0)
     ros.probe.create_timer(
         0.02, lambda: leader.publish(JointState(name=names, position=at['leader'].tolist()))
     )
@@ -240,7 +240,8 @@ def test_a_leader_that_lies_about_while_others_drive_says_nothing(ros):
     names = [*joints, 'finger']
     at = {'leader': np.array([*home, 1.0]), 'robot': np.array(home)}  # above 0: open
     said = {'mode': 'policy', 'source': 'policy', 'class gripper': 'close'}
-    node = ros.start(TeleopLeaderNode, contract='panda_position', gripper_joint='finger')
+    settings = {'gripper_joint': 'finger', 'timeout_s': 10.0}
+    node = ros.start(TeleopLeaderNode, contract='panda_position', **settings)
     joints_of = {'leader': (leader, names), 'robot': (robot, joints)}
 
     def speak():
