@@ -25,11 +25,19 @@ def generate_launch_description():
         'episodes': value('out'),
         'out': value('run'),
         'labels_per_round': value('labels_per_round', int),
+        'checkpoint': value('checkpoint'),
+        'demonstrations': value('demonstrations'),
     }
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 'checkpoint', description='Folder of the policy to begin with, of ./run train.'
+            ),
+            DeclareLaunchArgument(
+                'demonstrations',
+                default_value='',
+                description='Data set that it was trained on, which every round learns from, too; '
+                'empty: it lies in `out`.',
             ),
             DeclareLaunchArgument('contract', description='Own contract, or a path.'),
             DeclareLaunchArgument(

@@ -72,7 +72,10 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
             _own('start', 'success', 'failure', 'discard'),
         ),
         'trainer': _node(
-            {'trainer/status'} | health, checkpoint | clock, _own('train', 'rollback'), offers
+            {'trainer/status'} | health,
+            checkpoint | clock,
+            _own('train', 'rollback'),
+            offers | {'supervisor/set_parameters'},
         ),
         'reward_trainer': _node(
             {'reward', 'reward/status'} | health,
