@@ -17,7 +17,7 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array
 import numpy as np
 
-LABELS = ('expert', 'executed')
+LABELS = ('expert', 'executed', 'none')
 
 
 class Labels:
@@ -26,7 +26,7 @@ class Labels:
     Args:
         contract: with the parts of an action.
         tracks: of the episode.
-        label: 'expert' or 'executed', see `load_episode`.
+        label: 'expert', 'executed' or 'none', see `load_episode`.
         lockstep: whether a label must be the tick's own.
     """
 
@@ -42,7 +42,7 @@ class Labels:
         self._codecs = {
             name: ActionCodec(part)
             for name, part in contract.actions.items()
-            if part.label == 'command'
+            if part.label == 'command' and label != 'none'
         }
 
     def of(self, tick_ns: int) -> dict[str, Array]:
