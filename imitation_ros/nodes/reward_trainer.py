@@ -50,12 +50,13 @@ class RewardTrainerParams(NodeParams):
 
     contract: str = param('', "The robot's contract: a path, or the name of an own one.")
     demonstrations: str = param('', "The expert's episodes: a data set of the recorder.")
+    random: str = param('', 'Episodes of random behaviour, which scores 0; empty: made up.')
     out: str = param('reward', 'Folder of the run: roll-outs, rounds and the reward.')
     lockstep: bool = param(False, 'A tick is a stamp that all observations carry.')
     inputs: str = param('state_action', 'What the reward looks at.', one_of=INPUTS)
     objective: str = param(
-        'gail', 'What it is trained to do: tell apart, or keep a margin.',
-        one_of=('gail', 'margin'),
+        'gail', 'What it is trained to do: tell apart, keep a margin, or rank episodes.',
+        one_of=('gail', 'margin', 'ranking'),
     )  # fmt: skip
     learning_rate: float = param(3e-4, "Of the reward's training.", low=1e-8, high=1.0)
     updates: int = param(500, 'Of the reward in a round.', low=1)
@@ -100,7 +101,8 @@ class RewardTrainerNode(ManagedNode):
         params = self.params
         contract = load_contract(params.contract)
         folder, shown = Path(params.out).resolve(), Path(params.demonstrations).resolve()
-        self._request = folder, shown, contract, params.settings, params.seed
+        random = Path(params.random).resolve() if params.random else None
+        self._request = folder, shown, contract, params.settings, params.seed, random
         self._rounds = RewardRounds(*self._request)
         self._rollouts = Rollouts(contract, params.longest_episode)
         self._writing = threading.Lock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from imitation_ros.frames.actions import ActionCodec
@@ -144,6 +145,15 @@ def test_each_tick_has_the_reward_that_the_core_gives(robot):
         assert said.tick_ns == robot.tick * PERIOD_NS
         assert (said.sent, said.values['version'], said.values['stale']) == (1, '1', 'false')
         assert said.values['fingerprint'] == ROBOT.fingerprint
+
+
+def test_a_run_is_of_its_random_behaviour_and_objective(robot, tmp_path):
+    """Neither could be said: 0 was of no behaviour at all, and episodes were never ranked."""
+    record_lockstep(tmp_path / 'random/one', 12, outcome='failure', seed=1)
+    robot.start(random=str(tmp_path / 'random'), objective='ranking')
+    settings = json.loads((robot.run / 'run.json').read_text())
+    assert settings['reward']['objective'] == 'ranking'
+    assert len(settings['random']) == 64
 
 
 def test_without_a_reward_the_status_says_so(robot):
