@@ -16,6 +16,7 @@ the last one that was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 import math
 from multiprocessing.connection import Connection
@@ -117,8 +118,8 @@ class RewardRounds:
         """
         self.folder, self._contract = folder, contract
         self._settings, self._seed = settings, seed
-        episodes = list(TrainingSet.from_folder(demonstrations, contract, label=LABEL))
-        self._expert = transitions(episodes, contract)
+        self._demonstrations = TrainingSet.from_folder(demonstrations, contract, label=LABEL)
+        self._expert = transitions(self._demonstrations, contract)
         identity = {
             'contract': contract.fingerprint,
             'demonstrations': self._trainer().demonstrations.sha256,
@@ -186,6 +187,18 @@ class RewardRounds:
         """Removes the oldest roll-outs beyond those kept; never while a round is at work."""
         for number in self._rollouts()[: -self._settings.kept]:
             self._rollout(number).unlink()
+
+    @property
+    def recorded(self) -> TrainingSet:
+        """The demonstrations, and the roll-outs that can be learned from."""
+        usable = []
+        for number in self._rollouts():
+            with suppress(EpisodeError, RewardError):
+                episode = load_frames(self._rollout(number))
+                transitions([episode], self._contract)
+                usable.append(episode)
+        rollouts = TrainingSet.from_episodes(usable, self._contract)
+        return self._demonstrations.joined(rollouts)
 
     # Rounds.
 

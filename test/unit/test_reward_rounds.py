@@ -6,9 +6,12 @@ from dataclasses import replace
 import shutil
 from types import SimpleNamespace
 
-from imitation_ros.errors import EpisodeError, ImitationError, RewardError
+from imitation_ros.episodes.training_set import TrainingSet
+from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError, RewardError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.status import Status, TickAction
+from imitation_ros.learning.bc import BCConfig, train_bc
+from imitation_ros.learning.improvement import improve
 from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.learning.irl.reward import load_reward
 from imitation_ros.learning.irl.trainer import RewardHealth
@@ -16,6 +19,7 @@ from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.live_reward import LiveReward
 from imitation_ros.learning.reward_rounds import objection, RewardRounds, RewardSettings
 from imitation_ros.learning.rollouts import Rollouts, Step, Steps
+from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.types import Episode, Frame, Gap
 import numpy as np
@@ -324,3 +328,39 @@ def test_what_holds_up(after, reason):
     said = objection(HEALTH, replace(HEALTH, **after), 0.05)
     assert (reason in said) if reason else said == ''
     assert objection(None, HEALTH, 0.05) == ''
+
+
+# A better policy after a better reward.
+
+
+def saved_policy(folder):
+    """A clone of the demonstrations' kind on disk; returns what the policy node says of it."""
+    shown = TrainingSet.from_episodes([demonstrated()], ROBOT)
+    clone, _ = train_bc(shown, BCConfig(hidden=(8,), epochs=1))
+    save_checkpoint(folder, clone, {})
+    return f'{folder} ({clone.checkpoint})'
+
+
+def test_what_drives_is_improved_on_all_that_was_recorded(run, tmp_path):
+    rounds, drives = run(), saved_policy(tmp_path / 'policy')
+    with pytest.raises(RewardError, match='no reward was promoted yet'):
+        improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
+    rounds.add([rollout(0), rollout(1)])
+    rounds.run_round()
+    (rounds.folder / 'rollouts/000000.safetensors').write_bytes(b'half')
+    done = improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
+    demonstrated_steps = sum(TICKS + number - 1 for number in range(3))
+    assert (done.version, done.steps) == (1, demonstrated_steps + TICKS - 1)
+    better = load_checkpoint(tmp_path / 'better', ROBOT)
+    assert better.checkpoint == done.checkpoint
+    assert read_record(tmp_path / 'better')['parent'] in drives
+
+
+def test_a_policy_that_drives_and_is_on_disk_no_more_is_not_improved(run, tmp_path):
+    rounds, drives = run(), saved_policy(tmp_path / 'policy')
+    rounds.add([rollout(0)])
+    rounds.run_round()
+    other = drives[:-9] + 'ffffffff)'
+    with pytest.raises(CheckpointError, match='is there no more; valid: its folder as it was'):
+        improve(rounds, ROBOT, other, tmp_path / 'better', updates=10, seed=0)
+    assert not (tmp_path / 'better').exists()
