@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="offline: at the end of a success; default: the simulated task's",
     )  # fmt: skip
     parser.add_argument(
-        '--updates', type=int, default=None, help='offline: of the critic; default: 10000'
+        '--updates', type=int, default=None, help='offline: of the critic; default: 2000'
     )
     parser.add_argument('--json', action='store_true', help='one JSON object on stdout')
 
@@ -205,14 +205,12 @@ def _run_offline(options: argparse.Namespace) -> int:
             clone, episodes, pay, config, options.seed, options.out,
             lambda updates: advance(completed=updates) if updates % 100 == 0 else None,
         )  # fmt: skip
-    cloned = record['cloning']
     result = {
         'checkpoint': str(options.out),
         'episodes': len(episodes),
         'steps': record['steps'],
         'mean_reward': record['mean_reward'],
-        'best_epoch': cloned['best_epoch'],
-        'validation_loss': min(cloned['validation_loss'], default=None),
+        'train_loss': record['cloning']['train_loss'][-1],
     }
     if options.json:
         print_json(result)
