@@ -7,6 +7,7 @@ from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, paid_by, Progress
 from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.sim.rollout import roll_out
 
 CONFIG = FineTuneConfig(steps=1_600, warm_up=400, watch_every=200, critic=(64, 64))
@@ -14,6 +15,7 @@ SCENES, DIP = range(600_000, 600_010), 0.1
 
 
 def test_after_the_warm_up_it_does_not_collapse():
+    use_one_thread()
     contract = load_contract('panda_reach')
     practice = SimTask('reach', contract)
     task = SimTask('reach', contract, fixed_horizon=False)

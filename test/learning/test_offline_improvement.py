@@ -7,7 +7,7 @@ from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.offline import improve_offline, OfflineConfig
 from imitation_ros.learning.paid import by_outcome
-from imitation_ros.policies.policy import Policy
+from imitation_ros.policies.policy import Policy, use_one_thread
 from imitation_ros.sim.env import ArmEnv
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.sim.rollout import roll_out
@@ -25,6 +25,7 @@ OFF_M = 0.08
 
 
 def test_it_does_better_than_a_clone_of_everything_and_steps_no_environment(monkeypatch):
+    use_one_thread()
     contract, task = load_contract(CONTRACT), make_task(TASK)
     env, expert = ArmEnv(TASK, contract), make_expert(TASK, contract)
 

@@ -16,6 +16,7 @@ from imitation_ros.learning.irl.reward import blank_scales, Calibration, Reward
 from imitation_ros.learning.offline import improve_offline, OfflineConfig
 from imitation_ros.learning.paid import by_outcome, by_steps
 from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
+from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.types import Episode, Frame
 import numpy as np
 import pytest
@@ -161,6 +162,7 @@ def data(tmp_path):
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch):
+    use_one_thread()
     default = replace(QUICK, epochs=1)
     monkeypatch.setattr('imitation_ros.learning.offline.OfflineConfig', lambda: default)
 
