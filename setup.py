@@ -15,6 +15,7 @@ NODES = [
     'teleop_joy',
     'teleop_keyboard',
     'teleop_leader',
+    'teleop_relay',
     'trainer',
 ]
 MESSAGES = [

@@ -58,7 +58,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'teleop',
                 default_value='joy',
-                choices=['expert', 'joy', 'leader', 'none'],
+                choices=['expert', 'joy', 'leader', 'relay', 'none'],
                 description='Who corrects; the expert is a script for the simulated arm.',
             ),
             DeclareLaunchArgument(
@@ -82,6 +82,7 @@ def generate_launch_description():
             node('teleop_expert', common | task | corrects, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),
             node('teleop_leader', common, chosen('teleop', 'leader')),
+            node('teleop_relay', common, chosen('teleop', 'relay')),
             node('recorder', common | task | {'out': value('out'), 'operator': value('operator')}),
             node('trainer', common | gate | rounds),
         ]

@@ -13,6 +13,7 @@ from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import ACK_TOPIC, action_topic, EPISODE_TOPIC, STATUS_TOPICS
 from imitation_ros.teleop.keyboard import REQUESTS
+from imitation_ros.teleop.relay import FOREIGN
 
 ENCLAVES = '/imitation_ros'
 PARAMETER_SERVICES = (
@@ -92,6 +93,11 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
         'teleop_keyboard': _node(said['teleop'], feedback | clock, request=REQUESTS.values()),
         'teleop_leader': _node(
             said['teleop'], feedback | clock | {'leader/joint_states'}, _own('engage')
+        ),
+        'teleop_relay': _node(
+            said['teleop'],
+            feedback | clock | {'deadman', *(action_topic(FOREIGN, part) for part in parts)},
+            _own('engage'),
         ),
     }
 
