@@ -251,6 +251,8 @@ class SupervisorNode(ManagedNode):
             if not self.params.lockstep:
                 time.sleep(1 / self._contract.command_hz)
         self._decide()
+        if not self.params.lockstep:
+            self._diagnose(self._mux.authority.mode)
         self._tell_resting()
 
     def release(self) -> None:
@@ -316,6 +318,7 @@ class SupervisorNode(ManagedNode):
             if changed or len(self._tick) >= self._most_in_a_decision:
                 self._decide()
             self._send(command)
+            self._diagnose(command.mode)
         if self._mux.resting:
             self._tell_resting()
 
@@ -343,8 +346,11 @@ class SupervisorNode(ManagedNode):
             values['discarded'], self._discarded = str(self._discarded), None
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
         self._decision.publish(status.encode(new))
-        if not self.params.lockstep and last.mode is not self._diagnosed:
-            self._diagnosed = last.mode  # who looks for the reason shall not wait a second for it
+
+    def _diagnose(self, mode: Mode) -> None:
+        """Says at once why the mode is a new one: who looks for it shall not wait a second."""
+        if mode is not self._diagnosed:
+            self._diagnosed = mode
             self._on_diagnostics_timer()
 
     # Services.
