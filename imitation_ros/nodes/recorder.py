@@ -119,7 +119,9 @@ class RecorderNode(ManagedNode):
     def _repair_unfinished(self) -> None:
         for folder in find_unfinished(self.params.out):
             try:
-                self.get_logger().warning(str(repair(folder)))
+                repaired = repair(folder)
+                log = self.get_logger().error if repaired.kept else self.get_logger().warning
+                log(str(repaired))
             except EpisodeError as error:
                 self.get_logger().error(str(error))
 
@@ -276,6 +278,7 @@ class RecorderNode(ManagedNode):
 
     def _begin(self, recording: Recording) -> None:
         self._failure = ''
+        self._taker.count_time_anew()
         self._count_anew()
         self._recording = recording
 
