@@ -1,9 +1,9 @@
 """Ends of the supervisor in the middle of a motion: the last command on the wire is the stop.
 
-SIGINT, SIGTERM, an exception in a callback, and deactivation, by turns and at random moments. The
-bar: the last decision says that the supervisor is ending, the arm was brought to rest within its
-limits, the last command repeats the one before it, and none comes after it; the exit code is 0,
-or 1 after the exception.
+SIGINT, SIGTERM, SIGHUP (a closed terminal), an exception in a callback, and deactivation, by turns
+and at random moments. The bar: the last decision says that the supervisor is ending, the arm was
+brought to rest within its limits, the last command repeats the one before it, and none comes after
+it; the exit code is 0, or 1 after the exception.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from std_msgs.msg import Empty
 from bench.faults.driven import CONTRACT, Driven, driven, Sent, wait_until
 from bench.faults.outcome import Outcome
 
-ENDS = ('SIGINT', 'SIGTERM', 'exception', 'deactivation')
-TRIALS = {'short': 4, 'full': 200}
+ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP', 'exception', 'deactivation')
+TRIALS = {'short': 5, 'full': 200}
 QUIET_S = 0.3
 """For so long nothing may follow the stop."""
 

@@ -277,9 +277,10 @@ def test_deactivation_sends_the_hold_last(ros):
     assert robot.decided[-1].values['mode'] == 'stopped'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
-    """rclpy's own handlers close the context first, and the last command is never sent."""
+    """rclpy's own handlers close the context first, and the last command is never sent. A terminal
+    that was closed (SIGHUP) killed the node outright."""
     robot = Robot(ros, process=True)
     try:
         robot.live()
