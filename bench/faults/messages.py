@@ -32,7 +32,7 @@ from imitation_ros.types import Array
 from lifecycle_msgs.srv import GetState
 import numpy as np
 from rclpy._rclpy_pybind11 import RCLError
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool
 
 from bench.faults.driven import CONTRACT, PATIENCE_S, wait_until, Watcher
@@ -223,9 +223,17 @@ class _Attacker:
 
     def _send_to(self, topic: str, message: Any, content: Any = None) -> None:
         if topic not in self._publishers:
-            made = self._graph.node.create_publisher(type(message), topic, QoSProfile(depth=100))
+            made = self._graph.node.create_publisher(type(message), topic, self._qos(topic))
             self._publishers[topic] = made
         self._publishers[topic].publish(message if content is None else content)
+
+    def _qos(self, topic: str) -> QoSProfile:
+        """Latched where somebody asks for that: he would get nothing else."""
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
+        listeners = self._graph.node.get_subscriptions_info_by_topic(topic)
+        asked = any(each.qos_profile.durability == latched for each in listeners)
+        durability = latched if asked else DurabilityPolicy.VOLATILE
+        return QoSProfile(depth=100, durability=durability)
 
     def _ask(self, service: str, type: str) -> None:
         package, _, name = type.split('/')

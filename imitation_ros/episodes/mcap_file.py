@@ -8,6 +8,7 @@ what they declare is limited too. Whatever is wrong with a file is an `EpisodeEr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 import heapq
@@ -76,6 +77,7 @@ class McapFile:
         self.attachments: dict[str, bytes] = {}
         self.lost_bytes = 0
         self.damaged = False
+        self._salvage = salvage
         self._defined_bytes = self._kept_bytes = 0
         self._chunks: list[Chunk] = []
         self._extras: dict[Opcode, set[tuple[object, ...]]] = {
@@ -89,7 +91,7 @@ class McapFile:
                 self._walk_whole(view)
             self._check_size(view.size)
             if salvage or (self._chunks and not self.channels):
-                self._count_messages(view, salvage)
+                self._count_messages(view)
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
@@ -124,7 +126,7 @@ class McapFile:
                     waiting_bytes -= len(message.data)
                     yield message
                 for index, message in enumerate(self._chunk_messages(view, chunk, budget)):
-                    found += 1
+                    found += message.channel_id in self.channels
                     if message.channel_id in wanted:
                         place = message.log_time_ns, chunk.offset, index
                         heapq.heappush(waiting, (*place, message))
@@ -261,24 +263,32 @@ class McapFile:
         if total > limit:
             raise EpisodeError(f'{file_size} bytes claim to hold {total}; at most {limit}')
 
-    def _count_messages(self, view: View, salvage: bool) -> None:
+    def _count_messages(self, view: View) -> None:
         """Reads every chunk once, for the channels inside, where no summary names them.
 
-        When salvaging, a chunk that cannot be read is left out and its bytes are counted.
+        When salvaging, a chunk that cannot be read is left out and its bytes are counted, as are
+        messages on a channel that only such a chunk names.
         """
-        readable, self.counts, budget = [], {}, _Budget(view)
+        readable, budget = [], _Budget(view)
+        counts, sizes = Counter[int](), Counter[int]()
         for chunk in self._chunks:
             try:
                 messages = self._chunk_messages(view, chunk, budget)
             except EpisodeError:
-                if not salvage:
+                if not self._salvage:
                     raise
                 self._lose(chunk.length)
                 continue
             readable.append(chunk)
             for message in messages:
-                self.counts[message.channel_id] = self.counts.get(message.channel_id, 0) + 1
-        self._chunks = readable
+                counts[message.channel_id] += 1
+                sizes[message.channel_id] += len(message.data)
+        for number in (
+            counts.keys() - self.channels.keys()
+        ):  # where the chunk is lost that names it
+            del counts[number]
+            self._lose(sizes[number])
+        self._chunks, self.counts = readable, dict(counts)
 
     def _chunk_messages(self, view: View, chunk: Chunk, budget: _Budget) -> list[RawMessage]:
         messages = []
@@ -286,7 +296,7 @@ class McapFile:
             budget.spend()
             if not isinstance(record, RawMessage):
                 self._define(*record)
-            elif record.channel_id in self.channels:
+            elif record.channel_id in self.channels or self._salvage:
                 messages.append(record)
             else:
                 raise EpisodeError(f'damaged: a message on channel {record.channel_id}')

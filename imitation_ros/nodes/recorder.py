@@ -213,6 +213,7 @@ class RecorderNode(ManagedNode):
         check_free_space(self.params.out, min_free_bytes)
         self._repair_unfinished()
         self._topics.adapt(recording=False)
+        self._taker.call(self._taker.count_time_anew)
         self._wait_until_nothing_is_missing()
         seed = live_value(self, 'seed')
         info = EpisodeInfo(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -272,6 +273,23 @@ def test_start_is_refused_with_a_stale_topic(ros, recorder):
     assert 'joint_states: the newest message came' in response.message
     assert 's ago (at most 0.5 s)' in response.message
     assert 'tool' not in response.message
+
+
+def test_start_is_refused_while_nothing_came_since_the_clock_was_set_back(
+    ros, recorder, monkeypatch
+):
+    """A topic that had fallen silent counted as fresh until the clock had caught up."""
+    recorder(start_timeout_s=2.0)
+    robot = Robot(ros)
+    robot.start_episode()
+    robot.end_episode()
+    set_back = SimpleNamespace(
+        time_ns=lambda: time.time_ns() - 600 * 10**9, monotonic=time.monotonic
+    )
+    monkeypatch.setattr('imitation_ros.nodes.recorder.time', set_back)
+    refused = ros.call('recorder/start')
+    assert not refused.success
+    assert 'joint_states: the clock was set back, and none came since (by ' in refused.message
 
 
 def test_the_node_answers_while_start_waits(ros, recorder):

@@ -90,7 +90,7 @@ def test_a_recording_without_messages_is_removed(tmp_path, keep, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_chunk_is_left_out_and_counted(tmp_path):
+def test_a_damaged_chunk_is_left_out_and_counted(tmp_path, no_timer):
     bag = Bag(tmp_path / 'e', contract())
     for tick in range(3):
         bag.observe(*state(tick), WALL_NS, WALL_NS + tick)
@@ -104,6 +104,12 @@ def test_a_damaged_chunk_is_left_out_and_counted(tmp_path):
     repaired = repair(recording)
     assert repaired.messages == 4
     assert repaired.lost_bytes > 50
+
+
+@pytest.fixture
+def no_timer(monkeypatch):
+    """A chunk is what the test says, however slow the machine is."""
+    monkeypatch.setattr('imitation_ros.episodes.writer.FLUSH_PERIOD_S', 60)
 
 
 def small_recording(folder):
@@ -124,7 +130,7 @@ def saved(folder):
     return info, reader.contract, reader.attachments, list(reader.messages())
 
 
-def test_whatever_bit_is_flipped_nothing_is_deleted(tmp_path):
+def test_whatever_bit_is_flipped_nothing_is_deleted(tmp_path, no_timer):
     """A flipped bit in the first bytes, or in a length, and the demonstration was deleted: as 'an
     empty recording', or but for the eight messages before it."""
     recording, whole = small_recording(tmp_path / 'e')
@@ -156,7 +162,7 @@ def test_whatever_bit_is_flipped_nothing_is_deleted(tmp_path):
     assert fewer  # the test has seen what it is about
 
 
-def test_what_lies_behind_a_damaged_length_is_saved(tmp_path):
+def test_what_lies_behind_a_damaged_length_is_saved(tmp_path, no_timer):
     """The reader gave up where a chunk named another length, and all behind it was deleted."""
     recording, data = small_recording(tmp_path / 'e')
     second = data.index(b'zstd', data.index(b'zstd') + 4) - len(b'\4\0\0\0') - 28 - 8
@@ -174,7 +180,26 @@ def test_what_lies_behind_a_damaged_length_is_saved(tmp_path):
         shutil.rmtree(tmp_path / 'e')
 
 
-def test_a_damaged_recording_that_holds_nothing_readable_is_kept(tmp_path):
+def test_a_topic_whose_chunk_is_lost_does_not_take_the_others_along(tmp_path, no_timer):
+    """Its name was in the lost chunk, and every chunk that held a message of it was left out."""
+    bag = Bag(tmp_path / 'e', contract())
+    for tick in range(4):
+        bag.clock(tick, WALL_NS + tick)
+        bag.writer._mcap.flush()
+        bag.observe(*state(tick), WALL_NS, WALL_NS + tick)
+    recording = bag.writer.stop().rename(tmp_path / 'e.recording')
+    data = bytearray((recording / 'e_0.mcap').read_bytes())
+    second = data.index(b'zstd', data.index(b'zstd') + 1)  # names the two observations
+    data[second + 30] ^= 1
+    (recording / 'e_0.mcap').write_bytes(data)
+    repaired = repair(recording)
+    assert repaired.kept
+    assert [message.topic for message in EpisodeReader(tmp_path / 'e').messages()] == [
+        '/clock', '/clock', '/clock'
+    ]  # fmt: skip
+
+
+def test_a_damaged_recording_that_holds_nothing_readable_is_kept(tmp_path, no_timer):
     recording, data = small_recording(tmp_path / 'e')
     first = data.index(b'zstd') + 30
     damaged = data[:first] + b'x' + data[first + 1 :]  # the channels are in this chunk
