@@ -43,6 +43,8 @@ MAX_WAITING_BYTES = 128 << 20
 """Of messages read before their time, because their chunks overlap."""
 MAX_DEFINITION_BYTES = 16 << 20
 """Of all schemas and channels: they stay in memory, wherever they lie."""
+DEFINITION_COST = 16
+"""Of a schema or a channel, in messages: each is taken apart, and few are needed."""
 MAX_EXTRAS, MAX_KEPT_BYTES = 1 << 12, 64 << 20
 """Attachments and metadata records: they stay in memory too."""
 
@@ -293,10 +295,12 @@ class McapFile:
     def _chunk_messages(self, view: View, chunk: Chunk, budget: _Budget) -> list[RawMessage]:
         messages = []
         for record in read_records(view, chunk):
-            budget.spend()
             if not isinstance(record, RawMessage):
+                budget.spend(DEFINITION_COST)
                 self._define(*record)
-            elif record.channel_id in self.channels or self._salvage:
+                continue
+            budget.spend(1)
+            if record.channel_id in self.channels or self._salvage:
                 messages.append(record)
             else:
                 raise EpisodeError(f'damaged: a message on channel {record.channel_id}')
@@ -320,8 +324,8 @@ class _Budget:
     def __init__(self, view: View) -> None:
         self._limit = self._left = MAX_CHUNK_RECORDS + view.size
 
-    def spend(self) -> None:
-        """Takes note of one; raises EpisodeError where there are too many."""
-        self._left -= 1
+    def spend(self, count: int) -> None:
+        """Takes note of so many; raises EpisodeError where there are too many."""
+        self._left -= count
         if self._left < 0:
             raise EpisodeError(f'more than {self._limit} records')

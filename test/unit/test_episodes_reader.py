@@ -277,7 +277,7 @@ def schema(number, size):
 FORGERIES = {
     'empty records': (
         lambda: [chunk_of(b'\x80' + bytes(8), 7_400_000)] * 8,
-        'more than 262144 records in a chunk',
+        r'more than \d+ records',
     ),
     'channels': (
         lambda: [chunk_of(b''.join(map(channel, range(1000))), 200)] * 40,
@@ -309,7 +309,7 @@ def test_a_small_file_takes_little_time_and_memory(tmp_path, name):
         EpisodeReader(path)
     with suppress(EpisodeError):
         list(EpisodeReader(path, salvage=True).messages())
-    assert time.process_time() - start < 12.0  # 2 s, where no tracer counts lines
+    assert time.process_time() - start < 8.0  # 1 s, where no tracer counts lines
 
 
 def zstd_bomb(block, size):
