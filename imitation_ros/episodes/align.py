@@ -295,4 +295,5 @@ def _stacked(arrays: list[Array], spec: Spec) -> Array:
 
 def _kind_of_gap(reason: str) -> str:
     """The reason without its numbers, so that equal ones are counted together."""
+    reason = re.sub(r'the newest is stamped [\d.]+ s ahead', 'stamped ahead', reason)
     return re.sub(r'the newest is -?[\d.]+ s old', 'stale', reason)
