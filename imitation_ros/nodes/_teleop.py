@@ -9,6 +9,7 @@ from typing import Any
 
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.alignment import feedback_decoders
+from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import message_class, qos_profile
@@ -43,6 +44,7 @@ class DeviceNode(ManagedNode):
 
     params: DeviceParams
     lost = False
+    _heard_ns, _late_ns = 0, 0
 
     def check_params(self) -> None:
         """Refuses to start without a contract."""
@@ -99,6 +101,26 @@ class DeviceNode(ManagedNode):
             if source is not None and now_ns - received_ns <= source.max_age_s * 1e9:
                 fresh[part] = vector
         return fresh
+
+    def hear(self, message: Any) -> None:
+        """Takes when a message of the device came, and how late.
+
+        A device keeps no simulated time: there its stamps say nothing.
+        """
+        self._heard_ns, stamp = time.monotonic_ns(), stamp_ns(message)
+        simulated = self.get_parameter('use_sim_time').value
+        ros_ns = self.get_clock().now().nanoseconds
+        self._late_ns = 0 if simulated or stamp is None else ros_ns - stamp
+
+    def unheard(self, topic: str, timeout_s: float, now_ns: int) -> str:
+        """Why what the device said last does not count at a steady time, or ''."""
+        silent_s, late_s = (now_ns - self._heard_ns) / 1e9, self._late_ns / 1e9
+        if silent_s > timeout_s:
+            return f'nothing on {topic}'
+        if late_s < -timeout_s:
+            return f'{topic} is stamped {-late_s:.2f} s ahead'
+        age_s = silent_s + max(0.0, late_s)
+        return f'{topic} is {age_s:.2f} s old' if age_s > timeout_s else ''
 
     def ask(self, service: str) -> None:
         """Calls a Trigger service and tells the operator the answer."""

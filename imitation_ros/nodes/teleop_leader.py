@@ -38,7 +38,7 @@ class TeleopLeaderParams(DeviceParams):
         ('close', 'open'), 'Class below and above the threshold.'
     )
     timeout_s: float = param(
-        0.2, 'Without a message for that long the leader counts as let go, s.', low=0.02
+        0.1, 'Without a message for that long the leader counts as let go, s.', low=0.02
     )
 
 
@@ -65,7 +65,7 @@ class TeleopLeaderNode(DeviceNode):
         )
         self._leader = Leader(self.contract, mapping)
         self._action: Action | None = None
-        self._problem, self._heard_ns, self._engaged = '', 0, False
+        self._problem, self._engaged = '', False
         subscription = self.create_subscription(
             JointState, params.topic, self._on_joint_state, SENSOR
         )
@@ -81,12 +81,10 @@ class TeleopLeaderNode(DeviceNode):
         return (self._action, '') if self._engaged else (None, 'not engaged; call ~/engage')
 
     def _lacking(self, now_ns: int) -> str:
-        if now_ns - self._heard_ns > self.params.timeout_s * 1e9:
-            return f'nothing on {self.params.topic}'
-        return self._problem
+        return self.unheard(self.params.topic, self.params.timeout_s, now_ns) or self._problem
 
     def _on_joint_state(self, message: JointState) -> None:
-        self._heard_ns = time.monotonic_ns()
+        self.hear(message)
         try:
             self._action = self._leader.action(message.name, message.position)
             self._problem = ''

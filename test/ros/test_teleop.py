@@ -169,6 +169,48 @@ def test_the_joystick_drives_while_its_dead_man_button_is_held(ros):
     ros.spin_until(lambda: teleop.status.reason == 'nothing on joy')
 
 
+@pytest.mark.parametrize(('ahead_s', 'reason'), [(-0.5, 's old'), (0.5, 's ahead')])
+def test_a_joystick_whose_stamps_are_not_of_now_counts_as_let_go(ros, ahead_s, reason):
+    """Its stamps were not looked at: what a queue had kept for half a second drove the robot."""
+    teleop = Teleop(ros, TWIST)
+    pad = ros.publisher('joy', 'sensor_msgs/msg/Joy')
+    ros.start(TeleopJoyNode, contract='panda_twist')
+    held = Joy(axes=[0.0, 1.0, 0.0, 0.0, -0.5], buttons=[0, 0, 0, 0, 1, 0, 0, 0])
+
+    def send(ahead_s):
+        now_ns = ros.probe.get_clock().now().nanoseconds
+        set_stamp(held, now_ns + round(ahead_s * 1e9))
+        pad.publish(held)
+
+    def engaged():
+        send(0.0)
+        return teleop.status and teleop.status.values['engaged'] == 'true'
+
+    def refused():
+        send(ahead_s)
+        return teleop.status.reason.startswith('joy is') and reason in teleop.status.reason
+
+    ros.spin_until(engaged, what='engagement')
+    ros.spin_until(refused, what='the reason')
+    assert teleop.status.values['engaged'] == 'false'
+    ros.spin_until(engaged, what='engagement again')
+
+
+def test_a_leader_whose_stamps_are_old_is_let_go_of(ros):
+    teleop = Teleop(ros, POSITION)
+    leader = ros.publisher('leader/joint_states', 'sensor_msgs/msg/JointState')
+    ros.start(TeleopLeaderNode, contract='panda_position')
+    message = JointState(name=[f'panda_joint{index}' for index in range(1, 8)])
+    message.position = list(POSITION.home['arm'])
+
+    def old():
+        set_stamp(message, ros.probe.get_clock().now().nanoseconds - 200_000_000)
+        leader.publish(message)
+        return teleop.status and teleop.status.reason.startswith('leader/joint_states is 0.2')
+
+    ros.spin_until(old, what='the reason')
+
+
 def test_axes_that_do_not_fit_the_contract_are_refused(ros):
     node = ros.start(TeleopJoyNode, autostart=False, contract='panda_position')
     assert not node.autostart()
