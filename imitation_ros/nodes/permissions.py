@@ -61,7 +61,10 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
         'supervisor': _node(
             said['executed'] | health,
             proposed['policy'] | proposed['teleop'] | feedback | clock | {'emergency_stop'},
-            _own('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
+            _own(
+                *('stop', 'emergency_stop', 'resume', 'home'),
+                *('take', 'give_back', 'discard_correction'),
+            ),
         ),
         'policy': _node(
             said['policy'] | checkpoint, observed | clock, _own('reload', 'rollback', 'adapt')
