@@ -26,16 +26,10 @@ from imitation_ros.frames.status import (
     STATUS_TYPE,
     TickAction,
 )
+from imitation_ros.nodes._emergency import EmergencyTopic
 from imitation_ros.nodes._limits import make_guard
 from imitation_ros.nodes._managed import ManagedNode
-from imitation_ros.nodes._messages import (
-    LATCHED,
-    message_class,
-    new,
-    qos_profile,
-    RELIABLE,
-    SENSOR,
-)
+from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE, SENSOR
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._sole import second_publisher
@@ -51,10 +45,12 @@ from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
-from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-EMERGENCY_TOPIC = 'emergency_stop'
+SERVICES = (
+    *('stop', 'emergency_stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
+)
+"""Its own, each a Trigger."""
 TICKS_IN_A_DECISION = 3
 """At most; a source may be two ticks late without being silent."""
 GATE_SETTINGS = (
@@ -224,12 +220,10 @@ class SupervisorNode(ManagedNode):
             pose, topic = message_class('geometry_msgs/msg/PoseStamped'), params.tool_topic
             tool = self.create_subscription(pose, topic, self._on_tool, SENSOR)
             self._own(self.destroy_subscription, tool)
-        for qos in (SENSOR, LATCHED):  # whoever publishes it, and what was said before
-            stop = self.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency, qos)
-            self._own(self.destroy_subscription, stop)
+        self._own(EmergencyTopic.close, EmergencyTopic(self, self._on_emergency))
         # In the default group, a stop that waits for the robot to rest would stop the timer.
         groups = {'stop': ReentrantCallbackGroup()}
-        for name in ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'):
+        for name in SERVICES:
             handler, group = getattr(self, f'_on_{name}'), groups.get(name)
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._own(self.destroy_service, service)
@@ -243,6 +237,10 @@ class SupervisorNode(ManagedNode):
             self._own(self.destroy_timer, timer)
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
+
+    def start(self) -> None:
+        """Says nothing until somebody has authority; what was commanded before is forgotten."""
+        self._mux.begin()
 
     def halt(self) -> None:
         """Brings the robot to rest: braking within the limits, then the last command is a hold."""
@@ -290,12 +288,12 @@ class SupervisorNode(ManagedNode):
         late_ns = 0 if self.params.lockstep else self._ros_ns() - (stamp_ns(message) or 0)
         fence.take(np.array([at.x, at.y, at.z]), time.monotonic_ns(), late_ns)
 
-    def _on_emergency(self, message: Bool) -> None:
-        if message.data == self._mux.pressed:
+    def _on_emergency(self, pressed: bool) -> None:
+        if pressed == self._mux.pressed:
             return
-        self._mux.emergency(message.data)
-        pressed = 'pressed' if message.data else 'released; ~/resume gives authority again'
-        self.get_logger().warning(f'emergency stop {pressed}')
+        self._mux.emergency(pressed)
+        text = 'pressed' if pressed else 'released; ~/resume gives authority again'
+        self.get_logger().warning(f'emergency stop {text}')
 
     # Commands.
 
@@ -384,9 +382,19 @@ class SupervisorNode(ManagedNode):
             await self._resting[-1]
         return _respond(response, True, text)
 
+    def _on_emergency_stop(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """A stop that latches as a fault: unlike after ~/stop, nothing but ~/resume moves on."""
+        self._mux.fail('emergency stop by ~/emergency_stop')
+        self.get_logger().warning(self._mux.authority.fault)
+        return _respond(response, True, f'{self._mux.authority.fault}; ~/resume ends a fault')
+
     def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
             return _respond(response, False, 'the supervisor is not active')
+        if intruder := second_publisher(self, self._sole):
+            return _respond(response, False, intruder)
         started, text = self._mux.home(time.monotonic_ns())
         self._tell_resting()
         self.get_logger().info(f'home: {text}')
@@ -446,9 +454,11 @@ class SupervisorNode(ManagedNode):
     def _watch_graph(self) -> None:
         """Nobody else may publish where this node does, and no stream may have two sources."""
         intruder = second_publisher(self, self._sole)
-        if intruder and intruder != self._mux.authority.fault:
+        if not intruder:
+            return
+        if intruder != self._mux.authority.fault:
             self.get_logger().error(intruder)
-            self._mux.fail(intruder)
+        self._mux.fail(intruder)  # again, too: nothing moves while it is there
 
     def _subscribe_feedback(self) -> None:
         self._feedback = feedback_decoders(self._contract)
@@ -478,6 +488,7 @@ class SupervisorNode(ManagedNode):
             'gate': self._mux.gating.config.gate if self._mux.gating else '',
             'correction': self._mux.corrections.notice,
             'excess': str(self._mux.excess.total),
+            'slowed': str(self._mux.excess.slowed),
             'novelty': self._mux.watches['policy'].values.get('novelty', ''),
         }
         for stream, watch in self._mux.watches.items():

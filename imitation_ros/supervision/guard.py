@@ -15,7 +15,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from imitation_ros.frames.contract import Contract
-from imitation_ros.supervision.limiters import make_limiter, numbers, Refused as Refused, wider
+from imitation_ros.supervision.limiters import make_limiter, numbers, wider
+from imitation_ros.supervision.limiters import Refused as Refused
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -46,10 +47,13 @@ class Guard:
         measurable: the parts that start where they are measured: those with absolute targets.
         ready: whether `reset` was called, so that there is a state to start from.
         excess: what was far out of bounds in the last target, '' for nothing.
+        slowed: whether velocity and acceleration limits keep the robot from the last target by
+            the time it is due.
     """
 
     def __init__(self, contract: Contract, workspace: Fence | None = None) -> None:
-        self._workspace, self.excess = workspace, ''
+        self._workspace, self._home = workspace, contract.home
+        self.excess, self.slowed = '', False
         self._bounds = {
             name: wider(part) for name, part in contract.actions.items() if not part.discrete
         }
@@ -101,6 +105,10 @@ class Guard:
         self.excess = self._excess(values)
         if self._workspace is not None:
             self._keep_inside(self._workspace, values)
+        duration_s = max(dt_s, remaining_s)
+        self.slowed = any(
+            limiter.beyond_reach(values[name], duration_s) for name, limiter in self._parts.items()
+        )
         return {
             name: limiter.advance(values[name], dt_s, remaining_s)
             for name, limiter in self._parts.items()
@@ -116,6 +124,14 @@ class Guard:
         held = {name: limiter.hold(dt_s) for name, limiter in self._parts.items()}
         return {name: command for name, command in held.items() if command is not None}
 
+    def freeze(self) -> None:
+        """Lets the next `hold` be the stop: velocities of zero, positions as they were last.
+
+        For who has no time left to brake; it is the one call that keeps no acceleration limit.
+        """
+        for limiter in self._parts.values():
+            limiter.freeze()
+
     def home(self, dt_s: float, speed: float) -> Action:
         """The next command on the way to the contract's `home`; parts without one hold.
 
@@ -126,6 +142,16 @@ class Guard:
         self._check_ready()
         moved = {name: limiter.home(dt_s, speed) for name, limiter in self._parts.items()}
         return {name: command for name, command in moved.items() if command is not None}
+
+    def blocked(self, measured: Mapping[str, Array]) -> str:
+        """Why the straight way home from the `measured` state must not be driven, or ''."""
+        fence = self._workspace
+        home = self._home.get(fence.part) if fence is not None else None
+        if fence is None or home is None:
+            return ''
+        if fence.scaled(measured[fence.part].tolist(), list(home)) == list(home):
+            return ''
+        return f'{fence.part}: on the straight way home the tool would leave the workspace'
 
     def lacking(self, now_ns: int) -> str:
         """Why it cannot tell where the tool is, or ''."""

@@ -30,17 +30,40 @@ class Limiter(Protocol):
     measurable: bool
 
     @property
-    def commanded(self) -> list[float]: ...
+    def commanded(self) -> list[float]:
+        """The last command."""
+
     @property
-    def at_home(self) -> bool: ...
+    def at_home(self) -> bool:
+        """Whether that was the part's home, at rest; True for a part without one, at rest."""
+
     @property
-    def at_rest(self) -> bool: ...
-    def start(self, measured: list[float]) -> None: ...
-    def check(self, name: str, target: Any) -> list[float]: ...
-    def clamped(self, target: list[float]) -> list[float]: ...
-    def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array: ...
-    def hold(self, dt_s: float) -> Array | None: ...
-    def home(self, dt_s: float, speed: float) -> Array | None: ...
+    def at_rest(self) -> bool:
+        """Whether repeating the last command keeps the robot where it is."""
+
+    def start(self, measured: list[float]) -> None:
+        """Begins anew where the robot is, at rest."""
+
+    def check(self, name: str, target: Any) -> list[float]:
+        """The target as numbers; raises `Refused`."""
+
+    def clamped(self, target: list[float]) -> list[float]:
+        """The target within its low and high."""
+
+    def beyond_reach(self, target: list[float], duration_s: float) -> bool:
+        """Whether the target is too far for the limits of its change, by more than `EXCESS`."""
+
+    def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
+        """The next command towards a target that is due in `remaining_s`."""
+
+    def hold(self, dt_s: float) -> Array | None:
+        """The next command on the way to rest, None where nothing was ever said."""
+
+    def freeze(self) -> None:
+        """Ends all motion without braking, before the last `hold` of all."""
+
+    def home(self, dt_s: float, speed: float) -> Array | None:
+        """The next command on the way home, at a fraction of the velocity limits."""
 
 
 def make_limiter(name: str, part: ActionPart, home: tuple[float, ...] | None) -> Limiter:
@@ -51,7 +74,8 @@ def make_limiter(name: str, part: ActionPart, home: tuple[float, ...] | None) ->
 
 
 EXCESS = 0.1
-"""Of a range, beyond either end: more is no longer the noise of somebody at the limit."""
+"""Of a range, beyond either end, or of what can be reached: more is no longer the noise of
+somebody at the limit."""
 
 
 def wider(part: ActionPart) -> list[tuple[float, float]]:
@@ -84,6 +108,14 @@ class _Target:
     def clamped(self, target: list[float]) -> list[float]:
         return [min(max(goal, low), high) for goal, (low, high, *_) in zip(target, self._limits)]
 
+    def beyond_reach(self, target: list[float], duration_s: float) -> bool:
+        return any(
+            abs(goal - at) > (1 + EXCESS) * _reach(v if goal > at else -v, limits, duration_s)
+            for goal, at, v, limits in zip(
+                self.clamped(target), self._position, self._velocity, self._limits
+            )
+        )
+
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         steps = [
             _step(position, velocity, goal, limits, dt_s, remaining_s)
@@ -102,6 +134,9 @@ class _Target:
             self._position[index] = _within(position + velocity * dt_s, low, high, position)
             self._velocity[index] = velocity
         return np.array(self._position)
+
+    def freeze(self) -> None:
+        self._velocity = [0.0] * self.size
 
     def home(self, dt_s: float, speed: float) -> Array:
         if self._home is None:
@@ -164,6 +199,14 @@ def _braking_speed(distance: float, speed: float, acceleration: float, dt_s: flo
     return min(speed, (quanta + n * (n + 1) / 2) / (n + 1) * acceleration * dt_s)
 
 
+def _reach(velocity: float, limits: tuple[float, float, float, float], duration_s: float) -> float:
+    """How far an element can come in a time, from a velocity in that direction."""
+    *_, max_velocity, max_acceleration = limits
+    speeding_s = min(duration_s, max(0.0, max_velocity - velocity) / max_acceleration)
+    fastest = velocity + max_acceleration * speeding_s
+    return (velocity + fastest) / 2 * speeding_s + fastest * (duration_s - speeding_s)
+
+
 def _within(value: float, low: float, high: float, start: float) -> float:
     """Clamps to the limits; from a start outside them, not further out."""
     return min(max(value, min(low, start)), max(high, start))
@@ -197,6 +240,12 @@ class _Rate:
     def clamped(self, target: list[float]) -> list[float]:
         return [min(max(goal, low), high) for goal, (low, high, *_) in zip(target, self._limits)]
 
+    def beyond_reach(self, target: list[float], duration_s: float) -> bool:
+        return any(
+            abs(goal - value) > (1 + EXCESS) * change * duration_s
+            for goal, value, (*_, change) in zip(self.clamped(target), self._value, self._limits)
+        )
+
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         self._value = [
             value + min(max(min(max(goal, low), high) - value, -change * dt_s), change * dt_s)
@@ -206,6 +255,9 @@ class _Rate:
 
     def hold(self, dt_s: float) -> Array:
         return self.advance([0.0] * self.size, dt_s, dt_s)
+
+    def freeze(self) -> None:
+        self._value = [0.0] * self.size
 
     def home(self, dt_s: float, speed: float) -> Array:
         return self.hold(dt_s)
@@ -243,6 +295,9 @@ class _Choice:
     def clamped(self, target: list[float]) -> list[float]:
         return target
 
+    def beyond_reach(self, target: list[float], duration_s: float) -> bool:
+        return False
+
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
         self._last = target
         return np.array(target, np.int64)
@@ -258,6 +313,9 @@ class _Choice:
     def hold(self, dt_s: float) -> Array | None:
         self._last = self._last if self._rest is None else self._rest
         return None if self._last is None else np.array(self._last, np.int64)
+
+    def freeze(self) -> None:
+        pass  # a class has no way to brake
 
     def home(self, dt_s: float, speed: float) -> Array | None:
         return self.hold(dt_s)

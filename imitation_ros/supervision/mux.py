@@ -28,6 +28,10 @@ from imitation_ros.types import Action, Array
 EMERGENCY = 'emergency stop is pressed'
 STALE_AFTER_S = 0.1
 """Where nothing else is set."""
+REPEAT_S = 0.5
+"""So long the last command is said again before the silence: one message may be lost."""
+BRAKE_S = 3.0
+"""At most, for a supervisor that is ending: `ros2 launch` has 5 s of patience."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class Mux:
         self._guard = guard or Guard(contract)
         self.excess = Excess(excess_limit)
         self._restart = True  # the next command must start at the measured state
-        self._silent = True  # nothing was sent where the last command was due
+        self._idle = True  # the last command that was due was none, or said again before silence
+        self._moved_ns = 0  # when the robot was not at rest, or somebody had authority
         self.pressed = False
         self._feedback = Feedback(contract, self._guard.measurable)
         self._answered: Command | None = None
@@ -183,6 +188,9 @@ class Mux:
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
             self._start_over()
+            self.excess.start()
+            for watch in self.watches.values():
+                watch.renewed = False  # whoever begins is looked at anyway
             self._start_gate(gate, matched)
         return given, text
 
@@ -202,16 +210,23 @@ class Mux:
         if pressed:
             self.fail(EMERGENCY)
 
+    def begin(self) -> None:
+        """Activation: silent, and whoever gets authority starts where the robot is then."""
+        self._restart = self._idle = True
+        self._homing = False
+
     def home(self, now_ns: int) -> tuple[bool, str]:
         """Starts the slow drive to the contract's home, or says why not."""
         if self.pressed:
             return False, EMERGENCY
+        if self.authority.fault:
+            return False, f'{self.authority.fault}; ~/resume ends a fault'
         if not self._contract.home:
             return False, 'the contract has no home'
         if self.authority.mode is not Mode.STOPPED:
             return False, f'{self.authority.holder} has authority; stop first'
-        lacking = self._lacking(now_ns)
-        if lacking:
+        vectors = self._feedback.vectors
+        if lacking := self._lacking(now_ns) or self._guard.blocked(vectors):
             return False, lacking
         self._start_over()
         self._homing = True
@@ -224,20 +239,30 @@ class Mux:
         return idle and (self._restart or self._guard.at_rest)
 
     def command(self, now_ns: int, ros_ns: int) -> Command:
-        """Real time: the command that is due now; empty while stopped and at rest."""
+        """Real time: the command that is due now; empty when it has been at rest for a while."""
         tick_ns = ros_ns - ros_ns % self._period_ns
         self._watch_robot(now_ns)
         self._settle(self.problems(now_ns), tick_ns, now_ns, ros_ns)
-        if self.resting:
-            self._silent = True
-            return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
-        return self._next(now_ns, tick_ns)
+        resting = self.resting
+        if not resting:
+            self._moved_ns = now_ns
+        if resting and (self._restart or now_ns - self._moved_ns > REPEAT_S * 1e9):
+            self._idle = True
+            return self._nothing(tick_ns)
+        command = self._next(now_ns, tick_ns)
+        self._idle = resting
+        return command
+
+    def _nothing(self, tick_ns: int) -> Command:
+        return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
 
     def _watch_robot(self, now_ns: int) -> None:
-        """A robot that moves must say where it is, and be where it was told to be."""
-        if self._homing and (lacking := self._lacking(now_ns)):
+        """A robot that moves or holds must say where it is, and be where it was told to be."""
+        lacking = self._lacking(now_ns)
+        if self._homing and lacking:
             self.stop(lacking)
-        if self._restart or not (self._homing or self.authority.driving):
+        told = self._homing or self.authority.holder is not None
+        if self._restart or not told or (lacking and not self.authority.driving):
             return
         if astray := self._tracking.problem(self._feedback.vectors):
             self.fail(astray)
@@ -269,15 +294,21 @@ class Mux:
         self._answered, self._asked_by = self._next(now_ns, tick_ns), stream
         return self._answered
 
-    def last_commands(self, ros_ns: int, limit_s: float = 1.0) -> list[Command]:
-        """The commands that bring the robot to rest, for a supervisor that is ending."""
+    def last_commands(self, ros_ns: int) -> list[Command]:
+        """The commands that bring the robot to rest, for a supervisor that is ending.
+
+        They brake within the limits. Where `BRAKE_S` is not enough for that, the stop is sent
+        all the same: a velocity that stayed on the wire would last until somebody sends another.
+        """
         self.stop('the supervisor is ending')
-        if self._restart:
-            return []
+        if self._restart or self._idle:  # what was said last is the stop
+            return [] if self._restart else [self._nothing(ros_ns)]
         commands = [self._next(0, ros_ns)]
-        while not self._guard.at_rest and len(commands) * self._dt_s < limit_s:
+        while not self._guard.at_rest and len(commands) * self._dt_s < BRAKE_S:
             commands.append(self._next(0, ros_ns))
-        return commands
+        self._guard.freeze()
+        again = 1 if self._lockstep else round(REPEAT_S / self._dt_s)
+        return [*commands, *(self._next(0, ros_ns) for _ in range(again))]
 
     def _whole(self, stream: str, tick_ns: int) -> bool:
         """Lockstep: whether the word of `stream` was the last that the tick waited for."""
@@ -338,13 +369,15 @@ class Mux:
         self.authority.update(problems)
 
     def _unready(self, stream: str) -> str:
-        """Why a live source that does not drive yet must not begin to, or ''."""
+        """Why a live source that does not drive yet, or is another now, must not, or ''."""
         watch = self.watches[stream]
-        if self.authority.drives(stream) or watch.action is None:
+        if watch.action is None or (self.authority.drives(stream) and not watch.renewed):
             return ''
         if stream == 'policy' and watch.planned_ns < (self._policy_since_ns or 0):
             return 'its action is older than the handover'
-        return self._handover.refusal(watch.action, self._feedback.vectors)
+        far = self._handover.refusal(watch.action, self._feedback.vectors)
+        watch.renewed = watch.renewed and bool(far)
+        return far
 
     def _far_away(self, problems: Mapping[str, str]) -> str:
         """Why the one live source must not begin to drive where the robot is, or ''."""
@@ -359,7 +392,7 @@ class Mux:
         return self._feedback.lacking(now_ns) or self._guard.lacking(now_ns)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
-        authority, source, self._silent = self.authority, '', False
+        authority, source, self._idle = self.authority, '', False
         action: Action = {}
         try:
             if self._restart:
@@ -392,7 +425,8 @@ class Mux:
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
         command = self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
-        if fault := self.excess.count(watch.tick_ns, self._guard.excess):
+        guard = self._guard
+        if fault := self.excess.count(watch.tick_ns, guard.excess, guard.slowed):
             self.fail(f'{watch.source}: {fault}')
         return command
 
@@ -403,4 +437,4 @@ class Mux:
         sag below it would become a jump. In lockstep it may have been put elsewhere without a
         tick to brake in.
         """
-        self._restart = self._restart or self._lockstep or self._silent
+        self._restart = self._restart or self._lockstep or self._idle

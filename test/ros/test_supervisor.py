@@ -12,7 +12,7 @@ from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Pairing, Status, STATUS_TYPE
-from imitation_ros.nodes._messages import LATCHED, new, SENSOR
+from imitation_ros.nodes._messages import LATCHED, new, RELIABLE, SENSOR
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.supervisor import SupervisorNode
@@ -313,7 +313,7 @@ def test_it_shares_no_lock_that_a_stopped_process_could_keep(ros, monkeypatch, r
     assert '/dev/shm/fast' not in mapped
 
 
-@pytest.mark.parametrize('qos', [LATCHED, SENSOR], ids=['latched', 'best effort'])
+@pytest.mark.parametrize('qos', [LATCHED, SENSOR, RELIABLE], ids=['latched', 'best', 'reliable'])
 def test_an_emergency_stop_stops_whatever_qos_it_comes_with(ros, qos):
     robot = Robot(ros)
     button = ros.publisher('emergency_stop', 'std_msgs/msg/Bool', qos)
@@ -339,6 +339,96 @@ def test_an_emergency_stop_from_before_the_start_is_heard(ros):
         lambda: ros.call('supervisor/resume').message == 'emergency stop is pressed',
         what='the refusal',
     )
+
+
+def test_a_reliable_button_is_heard_reliably(ros):
+    """It matched only a best-effort subscription, which may lose what it says."""
+    Robot(ros)
+    ros.publisher('emergency_stop', 'std_msgs/msg/Bool', RELIABLE)
+
+    def heard():
+        infos = ros.probe.get_subscriptions_info_by_topic('/emergency_stop')
+        return {(each.qos_profile.reliability, each.qos_profile.durability) for each in infos}
+
+    wanted = (RELIABLE.reliability, RELIABLE.durability)
+    ros.spin_until(lambda: wanted in heard(), what='a reliable, volatile subscription')
+
+
+def test_one_button_does_not_release_another(ros):
+    """`false` of one ended the `true` of the other, which somebody was still pressing."""
+    robot = Robot(ros)
+    pressed, other = (ros.publisher('emergency_stop', 'std_msgs/msg/Bool') for _ in range(2))
+    ros.spin_until(lambda: pressed.get_subscription_count() >= 2, what='discovery')
+    ros.spin_until(lambda: other.get_subscription_count() >= 2, what='discovery')
+    ros.spin_until(lambda: robot.supervisor.count_publishers('emergency_stop') == 2)
+    robot.live()
+    robot.drive()
+    pressed.publish(Bool(data=True))
+    robot.wait_for_mode('stopped')
+    other.publish(Bool(data=True))
+    other.publish(Bool(data=False))
+    ros.spin_for(0.2)
+    assert ros.call('supervisor/resume').message == 'emergency stop is pressed'
+    pressed.publish(Bool(data=False))
+    robot.drive()
+    pressed.publish(Bool(data=True))
+    robot.wait_for_mode('stopped')
+    ros.probe.destroy_publisher(pressed)
+    ros.spin_until(lambda: robot.supervisor.count_publishers('emergency_stop') == 1)
+    assert ros.call('supervisor/resume').message == 'emergency stop is pressed'
+    other.publish(Bool(data=False))
+    robot.drive()
+
+
+def test_the_emergency_stop_is_a_service_too_and_latches(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    assert ros.call('supervisor/emergency_stop').success
+    robot.wait_for_mode('stopped')
+    fault = 'emergency stop by ~/emergency_stop'
+    assert robot.decided[-1].reason == fault
+    assert ros.call('supervisor/home').message == f'{fault}; ~/resume ends a fault'
+    robot.drive()
+    robot.wait_for_mode('expert')
+
+
+def test_the_way_home_is_refused_beside_a_second_publisher(ros):
+    """It was not asked who else publishes, and the arm moved beside the intruder."""
+    robot = Robot(ros)
+    robot.live()
+    intruder = ros.publisher('arm/command', PANDA.actions['arm'].type)
+    robot.wait_for_mode('stopped')
+    named = '/arm/command has more than one publisher'
+    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault')
+    answer = ros.call('supervisor/home')
+    assert not answer.success
+    assert answer.message.startswith(named)
+    ros.probe.destroy_publisher(intruder)
+    ros.spin_until(lambda: 'resume ends' in ros.call('supervisor/home').message, what='the fault')
+    robot.drive()
+    ros.call('supervisor/stop')
+    robot.target = HOME + 0.1
+    assert ros.call('supervisor/home').success
+    ros.publisher('arm/command', PANDA.actions['arm'].type)
+    robot.wait_for_mode('stopped')
+    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault on the way')
+
+
+def test_activated_again_it_is_silent_and_begins_where_the_robot_is(ros):
+    """A brake went on at the next activation; a robot moved meanwhile was told to jump back."""
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    ros.spin_until(lambda: robot.arm, what='a command')
+    robot.supervisor.trigger_deactivate()
+    ros.spin_for(0.1)
+    seen = len(robot.arm)
+    robot.supervisor.trigger_activate()
+    ros.spin_for(0.3)
+    assert len(robot.arm) == seen
+    robot.drive()
+    ros.spin_until(lambda: len(robot.arm) > seen, what='a command')
 
 
 def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
