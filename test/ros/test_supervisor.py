@@ -420,15 +420,15 @@ def test_activated_again_it_is_silent_and_begins_where_the_robot_is(ros):
     robot = Robot(ros)
     robot.live()
     robot.drive()
-    ros.spin_until(lambda: robot.arm, what='a command')
+    robot.wait_for_mode('expert')
     robot.supervisor.trigger_deactivate()
-    ros.spin_for(0.1)
-    seen = len(robot.arm)
+    ros.spin_until(lambda: robot.decided[-1].reason == 'the supervisor is ending', what='the end')
+    ended = len(robot.decisions)
     robot.supervisor.trigger_activate()
-    ros.spin_for(0.3)
-    assert len(robot.arm) == seen
+    ros.spin_until(lambda: len(robot.decisions) > ended + 5, what='decisions')
+    assert not any(status.sent for status in robot.decided[ended:])
     robot.drive()
-    ros.spin_until(lambda: len(robot.arm) > seen, what='a command')
+    robot.wait_for_mode('expert')
 
 
 def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
