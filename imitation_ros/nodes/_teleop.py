@@ -44,7 +44,6 @@ class DeviceNode(ManagedNode):
 
     params: DeviceParams
     lost = False
-    _heard_ns, _late_ns = 0, 0
 
     def check_params(self) -> None:
         """Refuses to start without a contract."""
@@ -68,6 +67,7 @@ class DeviceNode(ManagedNode):
         self._owned: list[tuple[Any, Any]] = []
         self._measured: dict[str, tuple[Array, int]] = {}
         self._asked: list[int] = []  # ticks to go until authority is asked for
+        self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
         self.open_device()
         self._actions = ActionStream(self, self.contract, 'teleop')
