@@ -47,13 +47,11 @@ class Guard:
         measurable: the parts that start where they are measured: those with absolute targets.
         ready: whether `reset` was called, so that there is a state to start from.
         excess: what was far out of bounds in the last target, '' for nothing.
-        slowed: whether velocity and acceleration limits keep the robot from the last target by
-            the time it is due.
     """
 
     def __init__(self, contract: Contract, workspace: Fence | None = None) -> None:
         self._workspace, self._home = workspace, contract.home
-        self.excess, self.slowed = '', False
+        self.excess = ''
         self._bounds = {
             name: wider(part) for name, part in contract.actions.items() if not part.discrete
         }
@@ -105,14 +103,17 @@ class Guard:
         self.excess = self._excess(values)
         if self._workspace is not None:
             self._keep_inside(self._workspace, values)
-        duration_s = max(dt_s, remaining_s)
-        self.slowed = any(
-            limiter.beyond_reach(values[name], duration_s) for name, limiter in self._parts.items()
-        )
         return {
             name: limiter.advance(values[name], dt_s, remaining_s)
             for name, limiter in self._parts.items()
         }
+
+    def beyond_reach(self, target: Action, duration_s: float) -> bool:
+        """Whether limits of velocity and acceleration keep the robot from a checked target."""
+        return any(
+            limiter.beyond_reach([float(value) for value in target[name]], duration_s)
+            for name, limiter in self._parts.items()
+        )
 
     def hold(self, dt_s: float) -> Action:
         """The next command when nobody drives: brake within the limits, then repeat one target.

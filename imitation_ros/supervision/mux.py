@@ -225,9 +225,8 @@ class Mux:
             return False, 'the contract has no home'
         if self.authority.mode is not Mode.STOPPED:
             return False, f'{self.authority.holder} has authority; stop first'
-        vectors = self._feedback.vectors
-        if lacking := self._lacking(now_ns) or self._guard.blocked(vectors):
-            return False, lacking
+        if problem := self._lacking(now_ns) or self._guard.blocked(self._feedback.vectors):
+            return False, problem
         self._start_over()
         self._homing = True
         return True, f'driving home at {self._home_speed:.0%} of the velocity limits'
@@ -244,12 +243,9 @@ class Mux:
         self._watch_robot(now_ns)
         self._settle(self.problems(now_ns), tick_ns, now_ns, ros_ns)
         resting = self.resting
-        if not resting:
-            self._moved_ns = now_ns
-        if resting and (self._restart or now_ns - self._moved_ns > REPEAT_S * 1e9):
-            self._idle = True
-            return self._nothing(tick_ns)
-        command = self._next(now_ns, tick_ns)
+        self._moved_ns = self._moved_ns if resting else now_ns
+        said = self._restart or now_ns - self._moved_ns > REPEAT_S * 1e9
+        command = self._nothing(tick_ns) if resting and said else self._next(now_ns, tick_ns)
         self._idle = resting
         return command
 
@@ -258,11 +254,11 @@ class Mux:
 
     def _watch_robot(self, now_ns: int) -> None:
         """A robot that moves or holds must say where it is, and be where it was told to be."""
-        lacking = self._lacking(now_ns)
+        lacking = '' if self.authority.driving else self._lacking(now_ns)
         if self._homing and lacking:
             self.stop(lacking)
         told = self._homing or self.authority.holder is not None
-        if self._restart or not told or (lacking and not self.authority.driving):
+        if self._restart or not told or lacking:
             return
         if astray := self._tracking.problem(self._feedback.vectors):
             self.fail(astray)
@@ -424,9 +420,11 @@ class Mux:
         if self.authority.holder == 'teleop':
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
-        command = self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
-        guard = self._guard
-        if fault := self.excess.count(watch.tick_ns, guard.excess, guard.slowed):
+        left_s = self._dt_s if self._lockstep else max(left_s, self._dt_s)
+        guard, excess = self._guard, self.excess
+        slowed = watch.tick_ns != excess.tick_ns and guard.beyond_reach(target, left_s)
+        command = guard.advance(target, self._dt_s, left_s)
+        if fault := excess.count(watch.tick_ns, guard.excess, slowed):
             self.fail(f'{watch.source}: {fault}')
         return command
 

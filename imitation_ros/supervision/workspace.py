@@ -98,6 +98,7 @@ class Excess:
         most_in_a_row: ticks; 0: any number.
 
     Attributes:
+        tick_ns: the last that was counted.
         total: ticks so far.
         slowed: ticks so far whose target velocity and acceleration limits kept the robot from.
             No row of them is a fault: an ordinary source asks for that now and then, and a slow
@@ -105,7 +106,7 @@ class Excess:
     """
 
     def __init__(self, most_in_a_row: int) -> None:
-        self._most, self._row, self._tick_ns = most_in_a_row, 0, 0
+        self._most, self._row, self.tick_ns = most_in_a_row, 0, 0
         self.total = self.slowed = 0
 
     def start(self) -> None:
@@ -114,9 +115,9 @@ class Excess:
 
     def count(self, tick_ns: int, excess: str, slowed: bool = False) -> str:
         """Takes what was out of bounds at a tick, '' for nothing; returns the fault, or ''."""
-        if tick_ns == self._tick_ns:
+        if tick_ns == self.tick_ns:
             return ''
-        self._tick_ns = tick_ns
+        self.tick_ns = tick_ns
         self._row = self._row + 1 if excess else 0
         self.total += bool(excess)
         self.slowed += slowed
