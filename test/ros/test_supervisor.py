@@ -101,6 +101,9 @@ class Robot:
     def decided(self):
         return [Status.decode(message) for message in self.decisions]
 
+    def ended(self):
+        return self.decisions and self.decided[-1].reason == 'the supervisor is ending'
+
     def drive(self):
         """Resumes, as soon as the supervisor allows it."""
         self.ros.spin_until(lambda: self.ros.call('supervisor/resume').success, what='resume')
@@ -269,8 +272,8 @@ def test_deactivation_sends_the_hold_last(ros):
     robot.live()
     robot.drive_far()
     robot.supervisor.trigger_deactivate()
+    ros.spin_until(robot.ended, what='the last decision')
     ros.spin_for(0.2)
-    assert robot.decided[-1].reason == 'the supervisor is ending'
     assert robot.arm[-1].data == pytest.approx(robot.arm[-2].data, abs=0.002)
     assert not ros.call('supervisor/resume').success
     robot.supervisor.trigger_activate()
@@ -286,12 +289,12 @@ def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
         robot.drive_far()
         robot.supervisor.send_signal(number)
         ros.spin_until(lambda: robot.supervisor.poll() is not None, what='the end')
+        ros.spin_until(robot.ended, what='the last decision')
         ros.spin_for(0.1)
         assert robot.supervisor.returncode == 0
     finally:
         robot.supervisor.kill()
         robot.supervisor.wait()
-    assert robot.decided[-1].reason == 'the supervisor is ending'
     path = np.array([message.data for message in robot.arm])
     acceleration = np.abs(np.diff(path, n=2, axis=0)) * PANDA.command_hz**2
     assert acceleration.max() <= PANDA.actions['arm'].max_acceleration[0] + 1e-6
@@ -422,7 +425,7 @@ def test_activated_again_it_is_silent_and_begins_where_the_robot_is(ros):
     robot.drive()
     robot.wait_for_mode('expert')
     robot.supervisor.trigger_deactivate()
-    ros.spin_until(lambda: robot.decided[-1].reason == 'the supervisor is ending', what='the end')
+    ros.spin_until(robot.ended, what='the last decision')
     ended = len(robot.decisions)
     robot.supervisor.trigger_activate()
     ros.spin_until(lambda: len(robot.decisions) > ended + 5, what='decisions')
