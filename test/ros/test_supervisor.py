@@ -39,7 +39,7 @@ class Robot:
         self.arm = ros.listen('arm/command', PANDA.actions['arm'].type)
         self.gripper = ros.listen('gripper/command', PANDA.actions['gripper'].type)
         self.decisions = ros.listen('supervisor/decision', STATUS_TYPE)
-        self.target = HOME + 0.1
+        self.target, self.far = HOME + 0.1, None
         self.values = {'engaged': 'true'}
         if process:
             self.supervisor = self.launch()
@@ -90,6 +90,9 @@ class Robot:
         self.feedback.publish(message)
 
     def send_action(self, tick_ns=None):
+        if self.far is not None:
+            # Never too far for a handover: on a busy machine it falls silent now and then.
+            self.target = np.minimum(self.far, np.array(self.arm[-1].data) + 0.15)
         action = {'arm': self.target, 'gripper': np.array([1])}
         self.source.send(tick_ns or self.now_ns, action, '', lambda: self.values)
 
@@ -111,10 +114,9 @@ class Robot:
     def drive_far(self):
         """Resumes, and waits until the robot is in the middle of a long motion."""
         self.drive()
-        self.target = HOME + 0.4
-        self.ros.spin_until(
-            lambda: self.arm and self.arm[-1].data[0] > HOME[0] + 0.12, what='motion'
-        )
+        self.ros.spin_until(lambda: self.arm, what='a command')
+        self.far = HOME + 0.4
+        self.ros.spin_until(lambda: self.arm[-1].data[0] > HOME[0] + 0.12, what='motion')
 
     def wait_for_mode(self, mode):
         def reached():
@@ -444,7 +446,13 @@ def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
     ros.call('supervisor/stop')
     answer = ros.call('supervisor/home')
     assert answer.success, answer.message
-    ros.spin_until(lambda: robot.decided[-1].reason == 'at home', what='home')
+
+    def at_home():
+        if 'the feedback' in robot.decided[-1].reason:
+            ros.call('supervisor/home')  # a busy machine: it was late, and the way home ended
+        return robot.decided[-1].reason == 'at home'
+
+    ros.spin_until(at_home, what='home')
     np.testing.assert_allclose(robot.arm[-1].data, HOME, atol=1e-5)
 
 
@@ -576,7 +584,7 @@ def test_limits_and_workspace_come_from_a_urdf_where_one_is_given(ros):
     robot.live()
     robot.drive()
     robot.wait_for_mode('expert')
-    robot.target = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
+    robot.far = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
     robot.wait_for_mode('stopped')
     reason = robot.decided[-1].reason
     assert 'arm: the tool would leave the workspace, 20 ticks in a row' in reason
