@@ -67,6 +67,7 @@ setup(
             'hypothesis',
             'imageio-ffmpeg',
             'mypy',
+            'panda-gym',  # a task of others, for bench/irl_vs_peer.py
             'pytest',
             'pytest-cov',
             'pytest-timeout',

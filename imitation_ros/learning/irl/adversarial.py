@@ -45,6 +45,7 @@ class AdversarialConfig:
         demonstrations_in_buffer: whether half of each batch off-policy is demonstrated; never
             where they were only watched, since nobody knows their actions.
         annealing: share of both learning rates that is left at the end, falling linearly.
+        annealed_by: steps after which it is reached; 0: at the end.
         watch_every: steps between two calls of the watcher.
     """
 
@@ -55,12 +56,15 @@ class AdversarialConfig:
     averaging: float = 0.995
     demonstrations_in_buffer: bool = True
     annealing: float = 1.0
+    annealed_by: int = 0
     watch_every: int = 500
 
     def __post_init__(self) -> None:
         for name in ('steps', 'reward_every', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        if self.annealed_by < 0:
+            raise ImitationError(f'annealed_by: {self.annealed_by}; valid: at least 0')
         if not 0 < self.annealing <= 1:
             raise ImitationError(f'annealing: {self.annealing}; valid: above 0, at most 1')
         if not 0 <= self.averaging < 1:
@@ -133,7 +137,7 @@ class Imitator:
 
     def _pace(self) -> float:
         """Share of the learning rates at present."""
-        done = min(1.0, self.steps / self._config.steps)
+        done = min(1.0, self.steps / (self._config.annealed_by or self._config.steps))
         return 1.0 - done * (1.0 - self._config.annealing)
 
     def _log_density(self, observation: Tensor, action: Tensor) -> Tensor:
