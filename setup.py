@@ -15,6 +15,7 @@ NODES = [
     'teleop_joy',
     'teleop_keyboard',
     'teleop_leader',
+    'teleop_relay',
     'trainer',
 ]
 MESSAGES = [
@@ -67,6 +68,7 @@ setup(
             'hypothesis',
             'imageio-ffmpeg',
             'mypy',
+            'panda-gym',  # a task of others, for bench/irl_vs_peer.py
             'pytest',
             'pytest-cov',
             'pytest-timeout',

@@ -1,14 +1,19 @@
-"""Gymnasium's CartPole and Pendulum as DAgger meets them: contract, expert, collector, score."""
+"""Tasks that are not ours: Gymnasium's CartPole and Pendulum, and PandaReach of panda-gym.
+
+Each with its contract, an expert without memory, a collector for DAgger and a score.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import statistics
 from typing import Any
 
 import gymnasium
+from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import parse_contract
 from imitation_ros.learning.dagger import Collected
 from imitation_ros.learning.sim_collector import Hands, human_at
@@ -42,6 +47,29 @@ actions:
     high: 2.0
     max_acceleration: 1000.0
 """
+PANDA_REACH = """
+name: panda_gym_reach
+rate_hz: 25
+command_hz: 25
+observations:
+  state:
+    topic: panda/state  # position and velocity of the gripper, position of the goal
+    type: std_msgs/msg/Float64MultiArray
+    select: [data.0, data.1, data.2, data.3, data.4, data.5, data.6, data.7, data.8]
+    max_age_s: 0.04
+actions:
+  gripper:
+    topic: panda/velocity
+    type: std_msgs/msg/Float64MultiArray
+    kind: velocity
+    units: m/s
+    select: [data.0, data.1, data.2]
+    low: -1.0
+    high: 1.0
+    max_acceleration: 1000.0
+"""
+APPROACH = 10.0
+"""Of PandaReach's expert: action for each metre to the goal."""
 GRAVITY_ENERGY = 5.0
 """Of the pendulum at rest upright: m g l / 2."""
 HOLD, SWING = 0.5, 1.0
@@ -64,24 +92,63 @@ def swing_up(frame: Frame) -> Action:
     return {'torque': np.array([hold + share**2 * (3.0 - 2.0 * share) * (swing - hold)])}
 
 
+def approach(frame: Frame) -> Action:
+    """Straight to the goal, and stays there."""
+    state = frame.observation['state']
+    return {'gripper': np.clip(APPROACH * (state[6:9] - state[:3]), -1.0, 1.0)}
+
+
+class FlatGoal(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """An environment with a goal, whose state ends with it; an episode goes on at the goal."""
+
+    def reset(self, **options: Any) -> Any:
+        """The first state."""
+        seen, info = self.env.reset(**options)
+        return self._flat(seen), info
+
+    def step(self, action: Any) -> Any:
+        """One tick."""
+        seen, reward, _, truncated, info = self.env.step(action)
+        return self._flat(seen), reward, False, truncated, info
+
+    def _flat(self, seen: Any) -> Array:
+        return np.concatenate([seen['observation'], seen['desired_goal']])
+
+
+def panda_reach() -> gymnasium.Env[Any, Any]:
+    """PandaReach-v3 of the PyPI package panda-gym.
+
+    Raises:
+        ImitationError: it is not installed.
+    """
+    try:
+        import panda_gym  # noqa: F401, it registers its environments
+    except ImportError:
+        raise ImitationError(
+            'PandaReach-v3 needs the package panda-gym; valid: once ./run test, which installs it'
+        ) from None
+    return FlatGoal(gymnasium.make('PandaReach-v3'))
+
+
 @dataclass(frozen=True)
 class GymTask:
     """An environment of Gymnasium.
 
     Attributes:
-        name: of the environment.
+        make: the environment.
         contract: text; one observation 'state'.
         expert: from a frame to an action, without memory.
     """
 
-    name: str
+    make: Callable[[], gymnasium.Env[Any, Any]]
     contract: str
     expert: Act
 
 
 TASKS = {
-    'CartPole-v1': GymTask('CartPole-v1', CART_POLE, balance),
-    'Pendulum-v1': GymTask('Pendulum-v1', PENDULUM, swing_up),
+    'CartPole-v1': GymTask(partial(gymnasium.make, 'CartPole-v1'), CART_POLE, balance),
+    'Pendulum-v1': GymTask(partial(gymnasium.make, 'Pendulum-v1'), PENDULUM, swing_up),
+    'PandaReach-v3': GymTask(panda_reach, PANDA_REACH, approach),
 }
 
 
@@ -96,7 +163,7 @@ class GymCollector:
         """Demonstrations, and other episodes, are cut after so many ticks."""
         self.contract = parse_contract(task.contract)
         self._task, self._demonstrated_ticks, self._ticks = task, demonstrated_ticks, ticks
-        self._env: gymnasium.Env[Any, Any] = gymnasium.make(task.name)
+        self._env = task.make()
 
     def collect(
         self, checkpoint: Path | None, gate: GateConfig, seeds: Sequence[int], out: Path

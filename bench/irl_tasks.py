@@ -77,7 +77,7 @@ class NamedArrays(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 def gym_task(name: str, scenes: Sequence[int], ticks: int = 10_000) -> Task:
-    """CartPole or Pendulum; demonstrations end after `ticks`."""
+    """One of `gym_tasks.TASKS`; demonstrations end after `ticks`."""
     task = TASKS[name]
     collector = GymCollector(task, ticks)
     contract = collector.contract
@@ -98,7 +98,7 @@ def gym_task(name: str, scenes: Sequence[int], ticks: int = 10_000) -> Task:
 
     return Task(
         contract,
-        lambda: FlatEnv(NamedArrays(gymnasium.make(name), contract), layout),
+        lambda: FlatEnv(NamedArrays(task.make(), contract), layout),
         lambda seeds: transitions([episode(task.expert, seed) for seed in seeds], contract),
         watch,
         score,

@@ -209,12 +209,15 @@ def _share_of_gap(rows: Sequence[dict[str, Any]], name: str) -> tuple[float, lis
 
 
 def _habit_conditions(means: dict[str, dict[str, float]]) -> dict[str, Any]:
-    """Success as the expert's, and of what the habits add little left, beside cloning all."""
+    """Success as the expert's, and of what the habits add little left, beside cloning all.
+
+    Where cloning all shows no habit, none was to be got rid of, and that is a failure too.
+    """
     lost = means['expert']['success'] - means['weighted']['success']
     conditions = {f'habits: success lost <= {SUCCESS_LOST}': at_most(round(lost, 4), SUCCESS_LOST)}
     for habit in HABITS:
         clean = means['expert'][habit]
         added = means['all'][habit] - clean
-        left = (means['weighted'][habit] - clean) / added if added > 0 else 0.0
+        left = (means['weighted'][habit] - clean) / added if added > 0 else 1.0
         conditions[f'habits: {habit} left <= {HABITS_LEFT}'] = at_most(round(left, 4), HABITS_LEFT)
     return conditions

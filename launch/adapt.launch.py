@@ -1,11 +1,12 @@
 """One demonstration of a new task, and the policy does it: record, adapt, drive.
 
 On the simulated arm, or (`sim:=false`) on a real robot. Begin with the checkpoint and the meta
-policy of `./run meta train`. To show the task: /recorder/start, /supervisor/resume and
-/supervisor/take, and at its end /recorder/success and /supervisor/stop. Then /policy/adapt, whose
-answer says what was understood; /supervisor/give_back and /supervisor/resume let the policy drive
-the new task, and /policy/rollback undoes it. `./run meta train --family pick_place` learns the
-family of the default task, which is one that it has not seen.
+policy of `./run meta train`. To show a task: /recorder/start, /supervisor/take and then
+/supervisor/resume, so that the policy does not drive at all, and at its end /recorder/success and
+/supervisor/stop. Then /policy/adapt, whose answer says what was understood; /supervisor/resume
+lets the policy drive the new task, and /policy/rollback undoes it. To correct it there:
+/supervisor/take while it drives, and /policy/adapt again. `./run meta train --family pick_place`
+learns the family of the default task, which is one that it has not seen.
 """
 
 from imitation_ros.nodes._launching import chosen, declare_config, node, value
@@ -52,7 +53,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'teleop',
                 default_value='expert',
-                choices=['expert', 'joy', 'leader', 'none'],
+                choices=['expert', 'joy', 'leader', 'relay', 'none'],
                 description='Who demonstrates; the expert is a script for the simulated arm.',
             ),
             DeclareLaunchArgument(
@@ -75,6 +76,7 @@ def generate_launch_description():
             node('teleop_expert', common | task, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),
             node('teleop_leader', common, chosen('teleop', 'leader')),
+            node('teleop_relay', common, chosen('teleop', 'relay')),
             node('recorder', common | task | {'out': value('out'), 'operator': value('operator')}),
         ]
     )

@@ -25,11 +25,19 @@ def generate_launch_description():
         'episodes': value('out'),
         'out': value('run'),
         'labels_per_round': value('labels_per_round', int),
+        'checkpoint': value('checkpoint'),
+        'demonstrations': value('demonstrations'),
     }
     return LaunchDescription(
         [
             DeclareLaunchArgument(
                 'checkpoint', description='Folder of the policy to begin with, of ./run train.'
+            ),
+            DeclareLaunchArgument(
+                'demonstrations',
+                default_value='',
+                description='Data set that it was trained on, which every round learns from, too; '
+                'empty: it lies in `out`.',
             ),
             DeclareLaunchArgument('contract', description='Own contract, or a path.'),
             DeclareLaunchArgument(
@@ -46,7 +54,8 @@ def generate_launch_description():
                 default_value='engaged',
                 choices=['engaged', 'button', 'moving'],
                 description='How a person takes over: as long as the device is engaged, by '
-                '/supervisor/take and /supervisor/give_back, or by moving the device. '
+                '/supervisor/take and /supervisor/give_back, or by moving the device. The gates '
+                'beta, shadow and ensemble need one of the latter two. '
                 'The script of teleop:=expert is always engaged, unless correct_above is set.',
             ),
             DeclareLaunchArgument(
@@ -58,7 +67,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'teleop',
                 default_value='joy',
-                choices=['expert', 'joy', 'leader', 'none'],
+                choices=['expert', 'joy', 'leader', 'relay', 'none'],
                 description='Who corrects; the expert is a script for the simulated arm.',
             ),
             DeclareLaunchArgument(
@@ -82,6 +91,7 @@ def generate_launch_description():
             node('teleop_expert', common | task | corrects, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),
             node('teleop_leader', common, chosen('teleop', 'leader')),
+            node('teleop_relay', common, chosen('teleop', 'relay')),
             node('recorder', common | task | {'out': value('out'), 'operator': value('operator')}),
             node('trainer', common | gate | rounds),
         ]

@@ -3,7 +3,8 @@
 On a real robot, or (`sim:=true`) on the simulated arm. /supervisor/resume lets the policy drive,
 /supervisor/stop ends its roll-out. /reward_trainer/train begins a round of the reward, as
 `train_every_episodes` new roll-outs do; `ros2 topic echo /reward` shows it. What is put into the
-folder `improved`, such as a policy that was trained on the reward, is offered to the policy node.
+folder `improved` is offered to the policy node: with `improve_updates` the trainer itself puts a
+policy there after each promoted round, made by the offline method from what was recorded.
 """
 
 from imitation_ros.nodes._launching import chosen, declare_config, node, value
@@ -20,6 +21,7 @@ def generate_launch_description():
         'demonstrations': value('demonstrations'),
         'out': value('run'),
         'checkpoint': value('improved'),
+        'improve_updates': value('improve_updates', int),
         'train_every_episodes': value('train_every_episodes', int),
     }
     return LaunchDescription(
@@ -50,6 +52,11 @@ def generate_launch_description():
                 'improved',
                 default_value='',
                 description='Folder of a checkpoint that is offered whenever it changes.',
+            ),
+            DeclareLaunchArgument(
+                'improve_updates',
+                default_value='0',
+                description='Of the offline method, after a promoted round; 0: it is not used.',
             ),
             DeclareLaunchArgument(
                 'train_every_episodes',

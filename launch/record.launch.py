@@ -30,7 +30,7 @@ def generate_launch_description():
             DeclareLaunchArgument(
                 'teleop',
                 default_value='expert',
-                choices=['expert', 'joy', 'leader', 'none'],
+                choices=['expert', 'joy', 'leader', 'relay', 'none'],
                 description='Who demonstrates; the expert is a script for the simulated arm.',
             ),
             DeclareLaunchArgument(
@@ -45,6 +45,7 @@ def generate_launch_description():
             node('teleop_expert', common | task, chosen('teleop', 'expert')),
             node('teleop_joy', common, chosen('teleop', 'joy')),
             node('teleop_leader', common, chosen('teleop', 'leader')),
+            node('teleop_relay', common, chosen('teleop', 'relay')),
             node('recorder', common | task | {'out': value('out'), 'operator': value('operator')}),
         ]
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from imitation_ros.nodes._runtime import run_node
+from imitation_ros.nodes._transport import share_no_memory
 from imitation_ros.nodes.supervisor import SupervisorNode
+from rclpy.utilities import get_rmw_implementation_identifier
 from std_msgs.msg import Empty
 
 
@@ -25,4 +28,5 @@ class FailingSupervisor(SupervisorNode):
 
 
 if __name__ == '__main__':
+    share_no_memory(os.environ, get_rmw_implementation_identifier())  # as its `main` does
     sys.exit(run_node(FailingSupervisor))

@@ -1,4 +1,4 @@
-"""SIGTERM of a recorder with a gigabyte in its open episode: `ros2 launch` kills after 5 s."""
+"""SIGTERM of a recorder with a large open episode: `ros2 launch` kills after 5 s."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from typing import Any
 
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.writer import RECORDING
+from imitation_ros.errors import EpisodeError
 from imitation_ros.nodes.graph import Graph
 import yaml
 
 from bench.faults.child import forks, join_domain
 from bench.faults.recorder_process import CONTRACT, recorder
 
-EPISODE_BYTES = 1_000_000_000
+EPISODE_BYTES = {'short': 20_000_000, 'full': 1_000_000_000}
+CLOSED_AT_MOST_S = 4.0
 TYPE = 'std_msgs/msg/UInt8MultiArray'
 MESSAGE_BYTES = 1 << 20
 
 
-def closed_after_sigterm(graph: Graph, episode_bytes: int = EPISODE_BYTES) -> dict[str, Any]:
-    """How long the recorder takes, and whether the episode is whole and indexed then."""
+def closed_after_sigterm(graph: Graph, tier: str) -> tuple[list[str], dict[str, Any]]:
+    """What is wrong with the episode or its end, and the figures; time counts in the long tier."""
     with tempfile.TemporaryDirectory(prefix='faults_') as folder:
         contract, data = Path(folder, 'large.yaml'), Path(folder, 'data')
         contract.write_text(yaml.safe_dump({**CONTRACT, 'record_too': ['large']}))
@@ -38,19 +40,35 @@ def closed_after_sigterm(graph: Graph, episode_bytes: int = EPISODE_BYTES) -> di
                 ours.send('go')
                 recording = episode.with_name(f'{episode.name}{RECORDING}')
                 file, deadline = recording / f'{episode.name}_0.mcap', time.monotonic() + 300.0
-                while file.stat().st_size < episode_bytes and time.monotonic() < deadline:
+                wanted = EPISODE_BYTES[tier]
+                while file.stat().st_size < wanted and time.monotonic() < deadline:
                     time.sleep(0.05)
                 took_s = one.end()
-            info = EpisodeReader(episode).info
+                code = one.process.exitcode
         finally:
             process.kill()
             process.join()
-        size = sum(path.stat().st_size for path in episode.iterdir())
-        return {
-            'SIGTERM with an open episode of (bytes)': size,
-            'closed, indexed and ended after (s)': round(took_s, 2),
-            'truncated': info.truncated,
-        }
+        files = list(episode.iterdir()) if episode.exists() else []
+        size = sum(path.stat().st_size for path in files)
+        problems = [*judged(episode, code), *([f'only {size} bytes'] if size < wanted else [])]
+    if tier == 'full' and took_s > CLOSED_AT_MOST_S:
+        problems.append(f'{took_s:.2f} s; at most {CLOSED_AT_MOST_S}')
+    return problems, {
+        'SIGTERM with an open episode of (bytes)': size,
+        'closed, indexed and ended after (s)': round(took_s, 2),
+    }
+
+
+def judged(episode: Path, code: int | None) -> list[str]:
+    """What is wrong with an episode whose recorder was told to end, and ended with a code."""
+    problems = [] if code == 0 else [f'exit code {code}' if code is not None else 'does not end']
+    try:
+        reader = EpisodeReader(episode)  # refuses what has no index
+        for _ in reader.messages():
+            pass
+    except EpisodeError as error:
+        return [*problems, str(error)]
+    return problems + (['marked as truncated'] if reader.info.truncated else [])
 
 
 def _publish(pipe: Connection, domain_id: int) -> None:

@@ -1,9 +1,10 @@
 """Damaged and forged episodes, checkpoints and contracts: refused by name, or read as they were.
 
 Each is read in a process whose memory is limited to what it has plus the file plus 256 MB, and
-which is ended when one file takes 2 s of its time. Only the package's own errors may come out. Of
-a file with wrong checksums, what is accepted must read as the whole one did; one that was forged,
-with checksums that fit, may say anything, but must do no harm.
+which is ended when one file takes 2 s of its time, or blocks it for a minute. Only the package's
+own errors may come out. Of a file with wrong checksums, what is accepted must read as the whole
+one did; one that was forged, with checksums that fit, may say anything, but must do no harm. A
+recording that was cut off and then damaged is repaired: whatever is whole in it is saved or kept.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ FORGED = 0.2
 """Of them are forged, beside these."""
 BATCH = 5_000
 READ_AT_MOST_S = 2.0
+PATIENCE_S, PATIENCE_A_FILE_S = 120.0, 1.0
+"""For the answer of a process: beyond it, not even its own limits have ended a file."""
 MEMORY_BYTES = 256 << 20
 
 
@@ -61,11 +64,17 @@ def _in_a_process(name: str, folder: str, seed: int, count: int) -> dict[str, An
     process = context.Process(target=_damage, args=(theirs, name, folder, seed, count))
     process.start()
     theirs.close()
+    found: dict[str, Any] = {'tried': count}
+    patience_s = PATIENCE_S + PATIENCE_A_FILE_S * count
     try:
-        found: dict[str, Any] = ours.recv() if ours.poll(60.0 + count) else {'ours': 0, 'hung': 1}
+        if ours.poll(patience_s):
+            found = ours.recv()
+        else:
+            told = f'seed {seed}: hung, no answer to {count} files within {patience_s:.0f} s'
+            found |= {'hung': 1, 'problems': [told]}
     except EOFError:
         process.join()
-        found = {'crashed': 1, 'problems': [f'exit code {process.exitcode}']}
+        found |= {'crashed': 1, 'problems': [f'seed {seed}: exit code {process.exitcode}']}
     process.kill()
     process.join()
     return found

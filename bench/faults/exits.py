@@ -1,9 +1,9 @@
 """Ends of the supervisor in the middle of a motion: the last command on the wire is the stop.
 
-SIGINT, SIGTERM, an exception in a callback, and deactivation, by turns and at random moments. The
-bar: the last decision says that the supervisor is ending, the arm was brought to rest within its
-limits, the last command repeats the one before it, and none comes after it; the exit code is 0,
-or 1 after the exception.
+SIGINT, SIGTERM, SIGHUP (a closed terminal), an exception in a callback, and deactivation, by turns
+and at random moments. The bar: the last decision says that the supervisor is ending, the arm was
+brought to rest within its limits, the last command repeats the one before it, and none comes after
+it; the exit code is 0, or 1 after the exception.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from std_msgs.msg import Empty
 from bench.faults.driven import CONTRACT, Driven, driven, Sent, wait_until
 from bench.faults.outcome import Outcome
 
-ENDS = ('SIGINT', 'SIGTERM', 'exception', 'deactivation')
-TRIALS = {'short': 4, 'full': 200}
+ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP', 'exception', 'deactivation')
+TRIALS = {'short': 5, 'full': 200}
+BRAKING = 20
+"""Commands that are looked at, up to the first at rest; more of it follow."""
 QUIET_S = 0.3
 """For so long nothing may follow the stop."""
 
@@ -96,10 +98,11 @@ class _End:
 
 def _not_at_rest(commands: list[Sent], robot: Driven) -> str:
     part, hz = robot.contract.actions['arm'], robot.contract.command_hz
-    steps = np.diff([sent.vector for sent in commands[-20:]], axis=0) * hz
+    steps = np.diff([sent.vector for sent in commands], axis=0) * hz
     if steps[-1].any():
         return f'the last command moves at {np.abs(steps[-1]).max():.3g} rad/s'
-    change = np.abs(np.diff(steps, axis=0)) * hz
+    at_rest = int(np.flatnonzero(steps.any(axis=1)).max(initial=0)) + 1
+    change = np.abs(np.diff(steps[max(0, at_rest - BRAKING) : at_rest + 1], axis=0)) * hz
     if (change > np.array(part.max_acceleration) * 1.001 + 1e-6).any():
         return f'it brakes with {change.max():.3g} rad/s²'
     return ''

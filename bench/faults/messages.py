@@ -3,14 +3,15 @@
 The nodes `sim_arm`, `supervisor`, `policy` and `recorder` run in real time. First the source that
 drives is the hostile one: between good ticks it, the feedback, the clock and the emergency stop
 send damaged bytes, as long as it drives; it has to be let back each time. Then every subscription
-and every service that the four have gets its share. The bar: no process dies, each still answers,
+and every service that the four have gets its share; in the long tier those of the other nodes too,
+but for `teleop_keyboard`, which needs a terminal. The bar: no process dies, each still answers,
 and the supervisor sends no illegal command while it is the only one that commands. A client of
 rclpy cannot send damaged bytes: requests are whole, and what is in them is wild.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
@@ -31,7 +32,7 @@ from imitation_ros.types import Array
 from lifecycle_msgs.srv import GetState
 import numpy as np
 from rclpy._rclpy_pybind11 import RCLError
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool
 
 from bench.faults.driven import CONTRACT, PATIENCE_S, wait_until, Watcher
@@ -39,12 +40,15 @@ from bench.faults.mutated import fill, filled, mutated
 from bench.faults.outcome import Outcome
 from bench.policy_latency import save_untrained_policy
 
-MESSAGES = {'short': 1_000, 'full': 100_000}
+MESSAGES = {'short': (500, 500, 0), 'full': (50_000, 25_000, 25_000)}
+"""While the source drives, on all that the four nodes listen to, and on the others."""
 RATE_HZ, BETWEEN_TICKS_HZ = 1_500, 300
 RARE = (f'/{EMERGENCY_TOPIC}', '/clock')
 ANSWER_S = 30.0
 """What it was sent may still be waiting."""
 NODES = ('sim_arm', 'supervisor', 'policy', 'recorder')
+OTHERS = ('teleop_expert', 'teleop_joy', 'teleop_leader', 'trainer', 'reward_trainer')
+DEMONSTRATIONS, DEMONSTRATED_S = 3, 5.0
 KEPT = ('get_type_description', 'change_state')
 """Services that are left alone: the one is rclpy's own, by the other the nodes would go."""
 
@@ -52,21 +56,39 @@ KEPT = ('get_type_description', 'change_state')
 def run(tier: str, seed: int) -> Outcome:
     """Sends the messages; see the module's text."""
     outcome, rng = Outcome('raw fuzzed messages'), random.Random(seed)
+    driving, everywhere, others = MESSAGES[tier]
     with _nodes() as (graph, processes, logs):
         attacker = _Attacker(graph, load_contract(CONTRACT), rng)
         watcher = Watcher(graph, load_contract(CONTRACT))
-        attacker.pretend(MESSAGES[tier] // 2, watcher)
+        attacker.pretend(driving, watcher)
         driven = sum(said.values['mode'] == 'expert' for _, said in watcher.decisions)
         outcome.figures['ticks driven'] = driven
         outcome.illegal = watcher.illegal
-        attacker.everywhere(MESSAGES[tier] // 2)
-        outcome.injected, outcome.figures['requests'] = attacker.sent, attacker.asked
-        for name, process in processes.items():
-            if problem := _dead(graph, name, process):
-                end = (logs / f'{name}.log').read_text(errors='replace')[-2000:]
-                outcome.problems.append(f'{name}: {problem}:\n{end}')
-        outcome.survived = 0 if outcome.problems else outcome.injected
+        attacker.everywhere(everywhere, NODES)
+        _judge(graph, processes, logs, attacker, outcome)
+    if others:
+        with _other_nodes() as (graph, processes, logs):
+            attacker = _Attacker(graph, load_contract(CONTRACT), rng)
+            attacker.everywhere(others, OTHERS)
+            _judge(graph, processes, logs, attacker, outcome)
+    outcome.survived = 0 if outcome.problems else outcome.injected
     return outcome
+
+
+def _judge(
+    graph: Graph,
+    processes: Mapping[str, subprocess.Popen[bytes]],
+    logs: Path,
+    attacker: _Attacker,
+    outcome: Outcome,
+) -> None:
+    """Counts what was sent, and who did not survive it."""
+    outcome.injected += attacker.sent
+    outcome.figures['requests'] = outcome.figures.get('requests', 0) + attacker.asked
+    for name, process in processes.items():
+        if problem := _dead(graph, name, process):
+            end = (logs / f'{name}.log').read_text(errors='replace')[-2000:]
+            outcome.problems.append(f'{name}: {problem}:\n{end}')
 
 
 @contextmanager
@@ -84,6 +106,44 @@ def _nodes() -> Iterator[tuple[Graph, dict[str, subprocess.Popen[bytes]], Path]]
         processes = {name: graph.start(name, own[name]) for name in NODES}
         graph.wait_ready()
         yield graph, processes, Path(folder)
+
+
+@contextmanager
+def _other_nodes() -> Iterator[tuple[Graph, dict[str, subprocess.Popen[bytes]], Path]]:
+    """Beside the arm, with what the expert has demonstrated to learn from."""
+    with tempfile.TemporaryDirectory(prefix='faults_') as folder, Graph(Path(folder)) as graph:
+        data, shared = Path(folder, 'data'), {'contract': CONTRACT, 'use_sim_time': True}
+        graph.start('sim_arm', {'contract': CONTRACT, 'task': 'reach'})
+        expert = graph.start('teleop_expert', {**shared, 'task': 'reach'})
+        graph.start('supervisor', shared)
+        graph.start('recorder', {**shared, 'out': data})
+        graph.wait_ready()
+        wait_until(lambda: _done(graph, 'supervisor/resume'), 'the expert drives')
+        for _ in range(DEMONSTRATIONS):
+            wait_until(lambda: _done(graph, 'recorder/start'), 'the recorder records')
+            time.sleep(DEMONSTRATED_S)
+            graph.call('recorder/success')
+        graph.stop('recorder')
+        graph.stop('supervisor')
+        joints = len(load_contract(CONTRACT).actions['arm'].joints)
+        own = {
+            'teleop_joy': {'axes': tuple(range(joints)), 'scales': (1.0,) * joints},
+            'teleop_leader': {},
+            'trainer': {'episodes': data, 'out': Path(folder, 'dagger'), 'epochs': 1},
+            'reward_trainer': {
+                'demonstrations': data, 'out': Path(folder, 'reward'), 'updates': 5,
+            },
+        }  # fmt: skip
+        processes = {name: graph.start(name, {**shared, **own[name]}) for name in own}
+        graph.wait_ready(180.0)  # four at once, three of them with PyTorch
+        yield graph, {'teleop_expert': expert, **processes}, Path(folder)
+
+
+def _done(graph: Graph, service: str) -> bool:
+    with suppress(GraphError):
+        graph.call(service)
+        return True
+    return False
 
 
 class _Attacker:
@@ -130,10 +190,10 @@ class _Attacker:
                 raise GraphError(f'the source was not let back in {PATIENCE_S:g} s: {said}')
             time.sleep(1 / BETWEEN_TICKS_HZ)
 
-    def everywhere(self, count: int) -> None:
+    def everywhere(self, count: int, nodes: Sequence[str]) -> None:
         """Every subscription and service of the nodes."""
-        topics = [each for name in NODES for each in self._listened(name)]
-        services = [each for name in NODES for each in self._served(name)]
+        topics = [each for name in nodes for each in self._listened(name)]
+        services = [each for name in nodes for each in self._served(name)]
         for number in range(count):
             if number % 20 == 0:
                 self._ask(*self._rng.choice(services))
@@ -163,9 +223,17 @@ class _Attacker:
 
     def _send_to(self, topic: str, message: Any, content: Any = None) -> None:
         if topic not in self._publishers:
-            made = self._graph.node.create_publisher(type(message), topic, QoSProfile(depth=100))
+            made = self._graph.node.create_publisher(type(message), topic, self._qos(topic))
             self._publishers[topic] = made
         self._publishers[topic].publish(message if content is None else content)
+
+    def _qos(self, topic: str) -> QoSProfile:
+        """Latched where somebody asks for that: he would get nothing else."""
+        latched = DurabilityPolicy.TRANSIENT_LOCAL
+        listeners = self._graph.node.get_subscriptions_info_by_topic(topic)
+        asked = any(each.qos_profile.durability == latched for each in listeners)
+        durability = latched if asked else DurabilityPolicy.VOLATILE
+        return QoSProfile(depth=100, durability=durability)
 
     def _ask(self, service: str, type: str) -> None:
         package, _, name = type.split('/')

@@ -21,6 +21,9 @@ from imitation_ros.errors import ImitationError
 
 from bench.faults.child import quiet
 
+BLOCKED_AT_MOST_S = 60.0
+"""Of real time, for who waits and takes none of his own; a busy machine makes it long."""
+
 
 class TookTooLong(BaseException):
     """A file that keeps its reader busy beyond the limit."""
@@ -109,12 +112,18 @@ def _limited(at_most_s: float, memory_bytes: int) -> Iterator[None]:
     resource.setrlimit(
         resource.RLIMIT_AS, (pages * resource.getpagesize() + memory_bytes, limits[1])
     )
-    signal.signal(signal.SIGPROF, _too_long)
-    signal.setitimer(signal.ITIMER_PROF, at_most_s)
+    limited = (
+        (signal.SIGPROF, signal.ITIMER_PROF, at_most_s),
+        (signal.SIGALRM, signal.ITIMER_REAL, BLOCKED_AT_MOST_S),
+    )
+    for number, timer, seconds in limited:
+        signal.signal(number, _too_long)
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_PROF, 0.0)
+        for _, timer, _ in limited:
+            signal.setitimer(timer, 0.0)
         resource.setrlimit(resource.RLIMIT_AS, limits)
 
 

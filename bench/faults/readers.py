@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import io
+from itertools import chain
+import os
 from pathlib import Path
 import shutil
 from typing import Any
 
 from imitation_ros.episodes.inspect import inspect_episode
+from imitation_ros.episodes.mcap_records import (
+    MAGIC,
+    RawMessage,
+    read_chunk,
+    read_records,
+    View,
+)
 from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.repair import repair
+from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import load_contract, parse_contract
 from imitation_ros.policies.checkpoint import (
@@ -20,6 +32,7 @@ from imitation_ros.policies.checkpoint import (
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
 from imitation_ros.policies.policy import Policy
+from mcap.opcode import Opcode
 import numpy as np
 import torch
 
@@ -61,6 +74,52 @@ class CutOff(Episodes):
         if not hasattr(self, 'recorded'):
             self.recorded = messages
         return 'a part' if messages <= self.recorded else 'something else'
+
+
+class Recordings(Episodes):
+    """A recording that was cut off, repaired: what is whole in it is saved, or kept as it was."""
+
+    def prepare(self, folder: Path) -> None:
+        os.fsync = lambda descriptor: None  # of this process alone: it is not about power cuts
+        super().prepare(folder)
+        shutil.rmtree(self.path.parent)
+        self.path = self.folder / f'episode{RECORDING}/episode_0.mcap'
+        view, self.chunks = View(io.BytesIO(self.data)), {}
+        record = view.record(len(MAGIC), view.size)
+        while record.opcode != Opcode.DATA_END:
+            if record.opcode == Opcode.CHUNK:
+                found = read_records(view, read_chunk(view, record))
+                messages = {(m.data, m.log_time_ns) for m in found if isinstance(m, RawMessage)}
+                self.chunks[view.read(record.at, record.length)] = messages
+            record = view.record(record.end, view.size)
+        self.data = self.data[: record.at]
+        self.write(self.data)
+
+    def damage(self) -> int:
+        data = mutate(self.data, self.rng)
+        self.write(data)
+        return len(data)
+
+    def write(self, data: bytes) -> None:
+        for path in self.folder.iterdir():
+            shutil.rmtree(path)
+        self.path.parent.mkdir()
+        self.path.write_bytes(data)
+
+    def read(self) -> str:
+        data = self.path.read_bytes()
+        repaired = repair(self.path.parent)
+        saved: set[tuple[bytes, int]] = set()
+        if repaired.episode:
+            found = EpisodeReader(repaired.episode).messages()
+            saved = {(message.data, message.log_time_ns) for message in found}
+        if saved - set().union(*self.chunks.values()):
+            return 'something else'
+        if repaired.kept:
+            same = (repaired.kept / self.path.name).read_bytes() == data
+            return 'nothing is lost' if same else 'kept as something else'
+        whole = (messages for chunk, messages in self.chunks.items() if chunk in data)
+        return 'nothing is lost' if saved.issuperset(chain(*whole)) else 'messages are lost'
 
 
 class ForgedEpisodes(Episodes):
@@ -212,6 +271,7 @@ def _standard(size: int) -> Standard:
 READERS: dict[str, type[Reader]] = {
     'episodes': Episodes,
     'episodes, salvaged': CutOff,
+    'recordings, repaired': Recordings,
     'episodes, forged': ForgedEpisodes,
     'metadata of bags': Metadata,
     'checkpoints': Checkpoints,

@@ -89,7 +89,7 @@ class Driven(gymnasium.Env[Array, Any]):
             self._env, self.expert = arm(task, fixed_horizon), make_expert(task, contract)
         else:
             contract = parse_contract(TASKS[task].contract)
-            self._env, self.expert = gymnasium.make(task), TASKS[task].expert
+            self._env, self.expert = TASKS[task].make(), TASKS[task].expert
         self._task, self.vectors = task, Vectors(contract)
         self.action_space = self.vectors.space
         shape = contract.observation_specs['state'].shape

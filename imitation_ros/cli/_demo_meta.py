@@ -10,7 +10,7 @@ from typing import Any, TYPE_CHECKING
 from imitation_ros.cli._console import progress
 from imitation_ros.cli._films import film_policy
 from imitation_ros.cli.evaluate import evaluate_over_topics, TEST_SEEDS
-from imitation_ros.cli.meta import simulated_tasks
+from imitation_ros.cli.meta import simulated_tasks, TRAINING_SEEDS
 from imitation_ros.cli.record import record_expert
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _meta_policy(demo: Demo, stage: str) -> MetaPolicy:
     from imitation_ros.learning.meta.training import MetaConfig
 
     tasks, unseen, contract = simulated_tasks(
-        FAMILY, demo.meta_tasks, demo.seed, f'{stage} many tasks'
+        FAMILY, demo.meta_tasks, demo.seed % TRAINING_SEEDS, f'{stage} many tasks'
     )
     with progress(f'{stage} learn to adapt', demo.meta_steps) as advance:
         parent, curve = meta_train(

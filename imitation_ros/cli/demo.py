@@ -26,6 +26,7 @@ from imitation_ros.cli._console import (
 )
 from imitation_ros.cli._demo_meta import learn_from_one
 from imitation_ros.cli.evaluate import evaluate_over_topics, TEST_SEEDS
+from imitation_ros.cli.irl import REWARD_EVERY
 from imitation_ros.cli.record import record_expert
 from imitation_ros.cli.train import loss_note
 from imitation_ros.errors import ImitationError
@@ -125,13 +126,14 @@ def run(options: argparse.Namespace) -> int:
     """Runs all stages and writes the report."""
     if (
         options.episodes < 2
-        or min(options.rollouts, options.rounds, options.irl_steps, options.meta_steps) < 1
+        or min(options.rollouts, options.rounds, options.meta_steps) < 1
+        or options.irl_steps < REWARD_EVERY
         or options.meta_tasks < 2
         or options.seed < 0
     ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds, '
-            '--irl-steps and --meta-steps of 1, --seed of 0'
+            'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds and '
+            f'--meta-steps of 1, --irl-steps of {REWARD_EVERY}, --seed of 0'
         )
     started = time.monotonic()
     demo = Demo(
@@ -358,11 +360,13 @@ def infer(demo: Demo) -> None:
             f'{result["success"]:.0%} of new scenes. The reward remains: it says, tick by tick, '
             'how well a robot is doing.',
             figures=[
-                Picture(folder / 'reward_film.gif', 'A demonstration and an early policy, with '
+                Picture(folder / 'reward_film.gif', 'A demonstration and a failure, with '
                         'the learned reward: 0 is random behaviour, 1 the expert.'),
                 Picture(folder / 'alternation.png', 'Separation of expert and actor by the '
-                        'reward, and success, while the two take turns.'),
+                        'reward, success and return, while the two take turns.'),
                 Picture(folder / 'reward_along.png', 'The learned reward along two episodes.'),
+                Picture(folder / 'reward_map.png', 'What the learned reward pays for standing '
+                        'still, over the workspace.'),
             ],
         )
     )  # fmt: skip

@@ -1,7 +1,8 @@
 """`finetune`: improve a cloned policy by reinforcement, beyond its demonstrations.
 
 It begins as the clone, and learns in simulation from the task's own reward, from a learned one, or
-from a mix. What is saved is the best of the trials, those of the clone included.
+from a mix. What is saved is the best of the trials, those of the clone included. With `--offline`
+it learns from recorded episodes alone, and nothing is tried.
 """
 
 from __future__ import annotations
@@ -18,18 +19,25 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
+from imitation_ros.errors import ImitationError
 
 if TYPE_CHECKING:
+    from imitation_ros.frames.contract import Contract
     from imitation_ros.learning.finetune import Progress
-    from imitation_ros.learning.irl.sim_tasks import Score
+    from imitation_ros.learning.irl.sim_tasks import Score, SimTask
+    from imitation_ros.learning.paid import Paid, Pay
     from imitation_ros.policies.policy import Policy
 
 DEMONSTRATION_SEED = 0
+DEMONSTRATIONS = 20
 TRIAL_SEED = 500_000
 TRIALS = 30
 """Roll-outs by which the best is chosen."""
 FRESH = 100
 """Roll-outs that it is told by."""
+RECORDED = ('success', 'failure', 'unknown')
+"""Outcomes of episodes that are learned from offline."""
+OFFLINE_ALONE = ('task_reward_topic', 'ticks_at_goal', 'updates')
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,21 +50,64 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser)
     parser.add_argument('--out', type=Path, default=Path('checkpoints/finetuned'))
     parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')
-    parser.add_argument('--demonstrations', type=int, default=20, help='at most so many')
+    parser.add_argument(
+        '--demonstrations', type=int, default=None,
+        help=f'at most so many; default: {DEMONSTRATIONS}, offline all episodes',
+    )  # fmt: skip
     parser.add_argument('--steps', type=int, default=50_000, help='of the environment')
     parser.add_argument('--reward', type=Path, help='folder of a learned reward, of `irl`')
     parser.add_argument(
         '--task-share', type=float, default=None,
         help="of the task's own reward, 0 to 1; default: 1, with --reward 0.5",
     )  # fmt: skip
+    parser.add_argument(
+        '--offline', action='store_true',
+        help='learn from the episodes in DATA alone, good and bad; no simulation',
+    )  # fmt: skip
+    parser.add_argument(
+        '--task-reward-topic', metavar='TOPIC',
+        help="offline: the task's reward, a recorded std_msgs/Float64; default: -1 a tick until "
+        'the goal, as the outcomes say',
+    )  # fmt: skip
+    parser.add_argument(
+        '--ticks-at-goal', type=int, default=None,
+        help="offline: at the end of a success; default: the simulated task's",
+    )  # fmt: skip
+    parser.add_argument(
+        '--updates', type=int, default=None, help='offline: of the critic; default: 2000'
+    )
     parser.add_argument('--json', action='store_true', help='one JSON object on stdout')
 
 
 def run(options: argparse.Namespace) -> int:
     """Improves the policy and says what came of it."""
-    from imitation_ros.episodes.training_set import TrainingSet
+    _check(options)
+    return _run_offline(options) if options.offline else _run_in_simulation(options)
+
+
+def _check(options: argparse.Namespace) -> None:
+    for name in ('demonstrations', 'ticks_at_goal'):
+        given = getattr(options, name)
+        if given is not None and given < 1:
+            raise ImitationError(f'{_option(name)}: {given}; valid: at least 1')
+    if options.task_share is not None and not 0 <= options.task_share <= 1:
+        raise ImitationError(f'--task-share: {options.task_share}; valid: 0 to 1')
+    if options.offline and options.data is None:
+        raise ImitationError('--offline: no DATA; valid: a folder with recorded episodes')
+    for name in OFFLINE_ALONE:
+        if not options.offline and getattr(options, name) is not None:
+            raise ImitationError(
+                f'{_option(name)}: in simulation the task itself pays; valid: with --offline'
+            )
+
+
+def _option(name: str) -> str:
+    return '--' + name.replace('_', '-')
+
+
+def _run_in_simulation(options: argparse.Namespace) -> int:
     from imitation_ros.frames.contract import load_contract
-    from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, paid_by, paid_recorded
+    from imitation_ros.learning.finetune import fine_tune, FineTuneConfig
     from imitation_ros.learning.irl.reward import load_reward
     from imitation_ros.learning.irl.sim_tasks import SimTask
     from imitation_ros.policies.checkpoint import (
@@ -76,14 +127,7 @@ def run(options: argparse.Namespace) -> int:
         steps=options.steps, task_share=share, watch_every=max(1, min(5_000, options.steps))
     )
     task = SimTask(options.task, contract)
-    if options.data is None:
-        seeds = range(DEMONSTRATION_SEED, DEMONSTRATION_SEED + options.demonstrations)
-        shown = paid_by(task, seeds)
-    else:
-        chosen = TrainingSet.from_folder(
-            options.data, contract, options.demonstrations, outcomes=('success',)
-        )
-        shown = paid_recorded(task, chosen)
+    shown = _demonstrations(options, task, contract)
     trial = SimTask(options.task, contract, fixed_horizon=False)
     tried: list[tuple[Score, Policy]] = []
 
@@ -124,6 +168,71 @@ def run(options: argparse.Namespace) -> int:
     rows = [(who, f'{each.success:.1%}', f'{each.ticks:.1f}') for who, each in scores.items()]
     print_table(f'{options.task}, {FRESH} fresh scenes', ('who', 'success', 'ticks'), rows)
     return 0
+
+
+def _demonstrations(options: argparse.Namespace, task: SimTask, contract: Contract) -> Paid:
+    """Those of the scripted expert, or recorded successes."""
+    from imitation_ros.episodes.training_set import TrainingSet
+    from imitation_ros.learning.finetune import paid_by
+    from imitation_ros.learning.paid import by_outcome, paid_recorded
+
+    count = options.demonstrations or DEMONSTRATIONS
+    if options.data is None:
+        return paid_by(task, _scenes(DEMONSTRATION_SEED, count))
+    chosen = TrainingSet.from_folder(options.data, contract, count, outcomes=('success',))
+    return paid_recorded(contract, chosen, by_outcome(task.ticks_at_goal))
+
+
+def _run_offline(options: argparse.Namespace) -> int:
+    from imitation_ros.episodes.training_set import TrainingSet
+    from imitation_ros.frames.contract import load_contract
+    from imitation_ros.learning.offline import improve_offline, OfflineConfig
+    from imitation_ros.policies.checkpoint import load_checkpoint
+    from imitation_ros.policies.policy import use_one_thread
+
+    use_one_thread()
+    given = load_contract(options.contract) if options.contract else None
+    clone = load_checkpoint(options.checkpoint, given)
+    config = OfflineConfig()
+    if options.updates is not None:
+        config = dataclasses.replace(config, updates=options.updates)
+    pay = _pay(options, clone.contract)
+    episodes = TrainingSet.from_folder(
+        options.data, clone.contract, options.demonstrations, RECORDED, label='executed'
+    )
+    with progress('updates', config.updates) as advance:
+        _, record = improve_offline(
+            clone, episodes, pay, config, options.seed, options.out,
+            lambda updates: advance(completed=updates) if updates % 100 == 0 else None,
+        )  # fmt: skip
+    result = {
+        'checkpoint': str(options.out),
+        'episodes': len(episodes),
+        'steps': record['steps'],
+        'mean_reward': record['mean_reward'],
+        'train_loss': record['cloning']['train_loss'][-1],
+    }
+    if options.json:
+        print_json(result)
+    else:
+        print_table('improved offline, not tried', tuple(result), [tuple(result.values())])
+    return 0
+
+
+def _pay(options: argparse.Namespace, contract: Contract) -> Pay:
+    """What recorded steps are worth, as the options say."""
+    from imitation_ros.learning.irl.reward import load_reward
+    from imitation_ros.learning.paid import by_outcome, by_steps, by_topic, mixed
+    from imitation_ros.sim.tasks import make_task
+
+    simulated = make_task(options.task)
+    ticks_at_goal = options.ticks_at_goal or simulated.hold_ticks + simulated.stay_ticks
+    topic = options.task_reward_topic
+    task = by_topic(topic) if topic else by_outcome(ticks_at_goal)
+    if options.reward is None:
+        return task
+    learned = by_steps(load_reward(options.reward, contract).score_steps)
+    return mixed(0.5 if options.task_share is None else options.task_share, task, learned)
 
 
 def _scenes(first: int, count: int) -> range:

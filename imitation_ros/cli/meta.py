@@ -23,6 +23,10 @@ UNSEEN = 10
 """Tasks that are not learned from; they tell how well one adapts to the family."""
 SEED_BLOCK = 10_000
 """Of task seeds and scenes, for each seed of a training."""
+TRAINING_SEEDS = 50
+"""Seeds of a training; from 50 blocks on lie the tasks for validation, and later for tests."""
+SCENES_A_TASK = 5
+"""As `make_tasks` draws them; all must lie in the block."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,12 +111,17 @@ def _tasks(options: argparse.Namespace) -> tuple[list[Task], list[Task], Contrac
 def simulated_tasks(
     name: str, count: int, seed: int, title: str = 'tasks'
 ) -> tuple[list[Task], list[Task], Contract]:
-    """Tasks of a family to learn from and to judge by, demonstrated in process; their contract."""
+    """Tasks of a family to learn from and to judge by, demonstrated in process; their contract.
+
+    Raises:
+        ImitationError: they would be among the tasks that are kept for validation and tests.
+    """
     from imitation_ros.frames.contract import load_contract
     from imitation_ros.learning.meta.family_data import make_tasks
     from imitation_ros.sim.env import ArmEnv
     from imitation_ros.sim.families import make_family
 
+    _check_seeds(count, seed)
     family, first = make_family(name), SEED_BLOCK * seed
     contract = load_contract(family.contract)
     drawn = [family.draw(first + index) for index in range(count + UNSEEN)]
@@ -121,6 +130,18 @@ def simulated_tasks(
         made = make_tasks(env, drawn, first, progress=lambda done: advance(completed=done))
     env.close()
     return made[:-UNSEEN], made[-UNSEEN:], contract
+
+
+def _check_seeds(count: int, seed: int) -> None:
+    """Nothing may be trained on a task or scene by which it is judged later."""
+    if not 0 <= seed < TRAINING_SEEDS:
+        raise ImitationError(
+            f'seed {seed}: its tasks, from {SEED_BLOCK * seed} on, are not for training; '
+            f'valid: 0 to {TRAINING_SEEDS - 1}, those below {SEED_BLOCK * TRAINING_SEEDS}'
+        )
+    most = SEED_BLOCK // SCENES_A_TASK - UNSEEN
+    if count > most:
+        raise ImitationError(f'{count} tasks: they reach into the next seed; valid: 2 to {most}')
 
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:

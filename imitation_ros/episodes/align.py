@@ -74,7 +74,8 @@ def load_episode(
         contract: what the frames hold; the episode's own if None.
         label: which action is the label of a frame. 'expert': what teleoperation gave for the
             tick, else what was executed while the expert was driving. 'executed': what was
-            executed, whoever drove. See `Labels` for what is none.
+            executed, whoever drove. See `Labels` for what is none. 'none': frames without actions,
+            for learning by watching.
 
     Returns:
         The frames that could be made; `left_out` counts the others by reason. May be empty.
@@ -85,7 +86,7 @@ def load_episode(
     if label not in LABELS:
         raise EpisodeError(f'label {label!r}; {one_of(label, LABELS)}')
     reader = path if isinstance(path, EpisodeReader) else EpisodeReader(path)
-    return _episode(reader, align_episode(reader, contract, label))
+    return _episode(reader, align_episode(reader, contract, label), label != 'none')
 
 
 def align_episode(
@@ -109,7 +110,9 @@ def align_episode(
     frames = _frames(reader, contract, tracks, ticks)
     labels = Labels(contract, tracks, label, reader.info.lockstep)
     samples = [_sample(labels, tick_ns, frame) for tick_ns, frame in zip(ticks, frames)]
-    return Aligned(contract, tracks, _with_next_observation(contract, samples), resting)
+    if label != 'none':
+        samples = _with_next_observation(contract, samples)
+    return Aligned(contract, tracks, samples, resting)
 
 
 def frame_differences(frames: Iterable[Frame], episode: Episode) -> list[str]:
@@ -249,7 +252,7 @@ def _adjacent(contract: Contract, sample: Sample, following: Sample) -> bool:
     return following.tick_ns - sample.tick_ns <= JITTER * contract.tick_period_ns
 
 
-def _episode(reader: EpisodeReader, aligned: Aligned) -> Episode:
+def _episode(reader: EpisodeReader, aligned: Aligned, labelled: bool) -> Episode:
     contract, samples = aligned.contract, aligned.samples
     left_out = Counter(
         sample.reason for sample in (*aligned.resting, *samples) if sample.frame is None
@@ -262,6 +265,7 @@ def _episode(reader: EpisodeReader, aligned: Aligned) -> Episode:
     actions = {
         part: _stacked([sample.labels[part] for sample in kept], spec)
         for part, spec in contract.action_specs.items()
+        if labelled
     }
     info = asdict(reader.info)
     return Episode(
@@ -295,4 +299,5 @@ def _stacked(arrays: list[Array], spec: Spec) -> Array:
 
 def _kind_of_gap(reason: str) -> str:
     """The reason without its numbers, so that equal ones are counted together."""
+    reason = re.sub(r'the newest is stamped [\d.]+ s ahead', 'stamped ahead', reason)
     return re.sub(r'the newest is -?[\d.]+ s old', 'stale', reason)

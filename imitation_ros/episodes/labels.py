@@ -1,13 +1,14 @@
 """Which action is the label of a tick, and which ticks have none.
 
 Derived from what was recorded, so that it can be derived again by other rules. No label is what
-the robot did while control changed hands, what a device says that nobody holds, what an expert
-says beside a driving policy where the gate does not ask for it, and a correction that the
-operator discarded.
+the robot did while control changed hands, what a device says that nobody holds or, beside a
+driving policy, moves, what an expert says beside it where the gate does not ask for that, and a
+correction that the operator discarded.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from imitation_ros.episodes.tracks import Tracks
@@ -17,7 +18,7 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array
 import numpy as np
 
-LABELS = ('expert', 'executed')
+LABELS = ('expert', 'executed', 'none')
 
 
 class Labels:
@@ -26,7 +27,7 @@ class Labels:
     Args:
         contract: with the parts of an action.
         tracks: of the episode.
-        label: 'expert' or 'executed', see `load_episode`.
+        label: 'expert', 'executed' or 'none', see `load_episode`.
         lockstep: whether a label must be the tick's own.
     """
 
@@ -34,15 +35,11 @@ class Labels:
         self._teleop, self._executed = tracks.streams['teleop'], tracks.streams['executed']
         self._expert = label == 'expert'
         self._within_ns = 0 if lockstep else contract.tick_period_ns
-        self._discarded = [
-            (int(first), tick_ns)
-            for tick_ns, status in self._executed.statuses.items()
-            if (first := status.values.get('discarded', '')).isdecimal()
-        ]
+        self._discarded = tracks.discarded
         self._codecs = {
             name: ActionCodec(part)
             for name, part in contract.actions.items()
-            if part.label == 'command'
+            if part.label == 'command' and label != 'none'
         }
 
     def of(self, tick_ns: int) -> dict[str, Array]:
@@ -75,6 +72,8 @@ class Labels:
                 )
             if self._teleop.idle(tick_ns, self._within_ns):
                 raise MessageError('nobody held the device')
+            if policy_drove and _still(self._teleop.said(tick_ns, self._within_ns)):
+                raise MessageError('the policy drove, and nobody moved the device')
             message = self._teleop.find(part, tick_ns, self._within_ns)
             if message is not None:
                 return message
@@ -84,3 +83,8 @@ class Labels:
         if message is None:
             raise MessageError('no action for the tick')
         return message
+
+
+def _still(said: Mapping[str, str]) -> bool:
+    """Whether a device that follows the robot says that nobody moves it."""
+    return said.get('motion', '') != '' and not said['motion'].strip('0.')

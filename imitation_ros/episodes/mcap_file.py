@@ -8,6 +8,7 @@ what they declare is limited too. Whatever is wrong with a file is an `EpisodeEr
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 import heapq
@@ -20,7 +21,7 @@ from imitation_ros.episodes.mcap_records import (
     Chunk,
     chunk_index,
     MAGIC,
-    MAX_CHUNK_MESSAGES,
+    MAX_CHUNK_RECORDS,
     message_counts,
     RawMessage,
     read_chunk,
@@ -31,6 +32,7 @@ from imitation_ros.episodes.mcap_records import (
     Schema,
     View,
 )
+from imitation_ros.episodes.mcap_salvage import Salvage
 from imitation_ros.errors import EpisodeError
 from mcap.opcode import Opcode
 
@@ -39,6 +41,12 @@ MAX_TOTAL_BYTES, MAX_RATIO = 512 << 20, 200
 """A file may inflate to the first plus the second times its size."""
 MAX_WAITING_BYTES = 128 << 20
 """Of messages read before their time, because their chunks overlap."""
+MAX_DEFINITION_BYTES = 16 << 20
+"""Of all schemas and channels: they stay in memory, wherever they lie."""
+DEFINITION_COST = 16
+"""Of a schema or a channel, in messages: each is taken apart, and few are needed."""
+MAX_EXTRAS, MAX_KEPT_BYTES = 1 << 12, 64 << 20
+"""Attachments and metadata records: they stay in memory too."""
 
 
 class McapFile:
@@ -56,6 +64,7 @@ class McapFile:
         metadata: record name → its entries; of several with one name, the last.
         attachments: name → content.
         lost_bytes: of the file that could not be read; always 0 without `salvage`.
+        damaged: whether more was lost than the half record at the end that a kill leaves.
 
     Raises:
         EpisodeError: it cannot be opened, or is not whole.
@@ -69,6 +78,9 @@ class McapFile:
         self.metadata: dict[str, dict[str, str]] = {}
         self.attachments: dict[str, bytes] = {}
         self.lost_bytes = 0
+        self.damaged = False
+        self._salvage = salvage
+        self._defined_bytes = self._kept_bytes = 0
         self._chunks: list[Chunk] = []
         self._extras: dict[Opcode, set[tuple[object, ...]]] = {
             Opcode.ATTACHMENT: set(), Opcode.METADATA: set()
@@ -81,7 +93,7 @@ class McapFile:
                 self._walk_whole(view)
             self._check_size(view.size)
             if salvage or (self._chunks and not self.channels):
-                self._count_messages(view, salvage)
+                self._count_messages(view)
 
     @property
     def span_ns(self) -> tuple[int, int] | None:
@@ -94,8 +106,9 @@ class McapFile:
     def messages(self, channel_ids: Collection[int] | None = None) -> Iterator[RawMessage]:
         """All messages, or those of some channels, by log time; ties as they were written.
 
-        Chunks are read when their time comes, so that one at a time is in memory (more where
-        they overlap).
+        Chunks are read when their time comes, so that one at a time is in memory, more where
+        they overlap. Where more of them overlap than is good for the memory, after a clock was
+        set back by much, a message may come after those that say they are later.
 
         Raises:
             EpisodeError: a damaged chunk.
@@ -104,19 +117,22 @@ class McapFile:
         waiting: list[tuple[int, int, int, RawMessage]] = []  # time, place in the file, message
         found = waiting_bytes = 0
         with self._open() as view:
+            budget = _Budget(view)
             for chunk in sorted(self._chunks):
-                while waiting and waiting[0][0] < chunk.start_ns:
+                while waiting and (
+                    waiting[0][:2] < (chunk.start_ns, chunk.offset)
+                    or waiting_bytes > MAX_WAITING_BYTES
+                    or len(waiting) > MAX_CHUNK_RECORDS
+                ):
                     message = heapq.heappop(waiting)[-1]
                     waiting_bytes -= len(message.data)
                     yield message
-                for index, message in enumerate(self._chunk_messages(view, chunk)):
-                    found += 1
+                for index, message in enumerate(self._chunk_messages(view, chunk, budget)):
+                    found += message.channel_id in self.channels
                     if message.channel_id in wanted:
                         place = message.log_time_ns, chunk.offset, index
                         heapq.heappush(waiting, (*place, message))
                         waiting_bytes += len(message.data)
-                if waiting_bytes > MAX_WAITING_BYTES or len(waiting) > 2 * MAX_CHUNK_MESSAGES:
-                    raise EpisodeError('its chunks overlap too much to be put in order')
             while waiting:
                 yield heapq.heappop(waiting)[-1]
             if self.counts is not None and found != sum(self.counts.values()):
@@ -155,31 +171,35 @@ class McapFile:
             raise EpisodeError('damaged: the data does not end where the footer says')
 
     def _walk_what_is_there(self, view: View) -> None:
-        """Takes every whole record up to where the file was cut off; skips damaged ones."""
-        at = len(MAGIC)
-        if view.size < at or view.read(0, at) != MAGIC:
-            self.lost_bytes = view.size
-            return
+        """Takes every whole record; where one is damaged, goes on at the next that is not."""
+        salvage, at = Salvage(view), min(len(MAGIC), view.size)
+        start = view.read(0, at)
+        if start != MAGIC:
+            self._lose(at, damaged=not MAGIC.startswith(start))
         while at < view.size:
             try:
-                record = view.record(at, view.size)
-            except EpisodeError:
-                self.lost_bytes += view.size - at
-                return
-            if record.opcode == Opcode.DATA_END:
-                return
-            try:
+                record = salvage.record(at)
+                if record.opcode == Opcode.DATA_END:
+                    return
                 self._take(view, record)
+                at = record.end
             except EpisodeError:
-                self.lost_bytes += record.length
-            at = record.end
+                further = salvage.next(at + 1)
+                end = view.size if further is None else further
+                self._lose(end - at, damaged=further is not None or not salvage.is_cut_off(at))
+                at = end
+
+    def _lose(self, count: int, damaged: bool = True) -> None:
+        self.lost_bytes += count
+        self.damaged |= damaged
 
     def _drop_lone_messages(self) -> None:
         """Beside chunks, a message on its own is a damaged record of another kind."""
         chunks = [chunk for chunk in self._chunks if not chunk.lone_message]
         if chunks:
             dropped = sum(chunk.length for chunk in self._chunks if chunk.lone_message)
-            self.lost_bytes += dropped
+            if dropped:
+                self._lose(dropped)
             self._chunks = chunks
 
     def _take(self, view: View, record: Record) -> None:
@@ -191,16 +211,27 @@ class McapFile:
             body = view.body(record)
             name = body.string()
             self.metadata[name] = dict(body.pairs())
-            self._extras[Opcode.METADATA].add((record.at, record.length, name))
+            self._note_extra(record, name)
         elif record.opcode == Opcode.ATTACHMENT:
             name, content = attachment(view.body(record))
             self.attachments[name] = content
-            self._extras[Opcode.ATTACHMENT].add((record.at, record.length))
+            self._note_extra(record)
         elif Opcode.DATA_END < record.opcode < FIRST_PRIVATE_OPCODE:
             raise EpisodeError(f'damaged: a record of unknown kind at byte {record.at}')
 
+    def _note_extra(self, record: Record, *name: str) -> None:
+        """What an attachment or a metadata record is compared with; all of it stays in memory."""
+        self._extras[Opcode(record.opcode)].add((record.at, record.length, *name))
+        self._kept_bytes += record.length
+        if sum(map(len, self._extras.values())) > MAX_EXTRAS or self._kept_bytes > MAX_KEPT_BYTES:
+            raise EpisodeError(
+                f'more than {MAX_EXTRAS} attachments and metadata records, '
+                f'or {MAX_KEPT_BYTES} bytes of them'
+            )
+
     def _define(self, opcode: int, body: Body) -> None:
         """Takes a schema or a channel; one number must not mean two."""
+        defined = len(self.schemas) + len(self.channels)
         if opcode == Opcode.SCHEMA:
             number = body.u16()
             schema = Schema(body.string(), body.string(), body.take(body.u32()))
@@ -211,6 +242,10 @@ class McapFile:
             channel = Channel(body.u16(), body.string(), body.string(), body.pairs())
             if self.channels.setdefault(number, channel) != channel:
                 raise EpisodeError(f'damaged: two channels with the number {number}')
+        if len(self.schemas) + len(self.channels) > defined:
+            self._defined_bytes += len(body)
+        if self._defined_bytes > MAX_DEFINITION_BYTES:
+            raise EpisodeError(f'more than {MAX_DEFINITION_BYTES} bytes of schemas and channels')
 
     def _compare(self, indexed: dict[Opcode, set[tuple[object, ...]]]) -> None:
         """The index must name every chunk, attachment and metadata record, and no other."""
@@ -230,31 +265,42 @@ class McapFile:
         if total > limit:
             raise EpisodeError(f'{file_size} bytes claim to hold {total}; at most {limit}')
 
-    def _count_messages(self, view: View, salvage: bool) -> None:
+    def _count_messages(self, view: View) -> None:
         """Reads every chunk once, for the channels inside, where no summary names them.
 
-        When salvaging, a chunk that cannot be read is left out and its bytes are counted.
+        When salvaging, a chunk that cannot be read is left out and its bytes are counted, as are
+        messages on a channel that only such a chunk names.
         """
-        readable, self.counts = [], {}
+        readable, budget = [], _Budget(view)
+        counts, sizes = Counter[int](), Counter[int]()
         for chunk in self._chunks:
             try:
-                messages = self._chunk_messages(view, chunk)
+                messages = self._chunk_messages(view, chunk, budget)
             except EpisodeError:
-                if not salvage:
+                if not self._salvage:
                     raise
-                self.lost_bytes += chunk.length
+                self._lose(chunk.length)
                 continue
             readable.append(chunk)
             for message in messages:
-                self.counts[message.channel_id] = self.counts.get(message.channel_id, 0) + 1
-        self._chunks = readable
+                counts[message.channel_id] += 1
+                sizes[message.channel_id] += len(message.data)
+        for number in (
+            counts.keys() - self.channels.keys()
+        ):  # where the chunk is lost that names it
+            del counts[number]
+            self._lose(sizes[number])
+        self._chunks, self.counts = readable, dict(counts)
 
-    def _chunk_messages(self, view: View, chunk: Chunk) -> list[RawMessage]:
+    def _chunk_messages(self, view: View, chunk: Chunk, budget: _Budget) -> list[RawMessage]:
         messages = []
         for record in read_records(view, chunk):
             if not isinstance(record, RawMessage):
+                budget.spend(DEFINITION_COST)
                 self._define(*record)
-            elif record.channel_id in self.channels:
+                continue
+            budget.spend(1)
+            if record.channel_id in self.channels or self._salvage:
                 messages.append(record)
             else:
                 raise EpisodeError(f'damaged: a message on channel {record.channel_id}')
@@ -270,3 +316,16 @@ class McapFile:
             raise EpisodeError(f'{self.path}: {error}') from None
         except OSError as error:
             raise EpisodeError(f'{self.path}: {error.strerror or error}') from None
+
+
+class _Budget:
+    """How many records a file may inflate to: one a byte, which none with a message reaches."""
+
+    def __init__(self, view: View) -> None:
+        self._limit = self._left = MAX_CHUNK_RECORDS + view.size
+
+    def spend(self, count: int) -> None:
+        """Takes note of so many; raises EpisodeError where there are too many."""
+        self._left -= count
+        if self._left < 0:
+            raise EpisodeError(f'more than {self._limit} records')

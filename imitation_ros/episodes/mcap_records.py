@@ -15,15 +15,22 @@ import zstandard
 
 MAGIC = b'\x89MCAP0\r\n'
 _HEAD = struct.Struct('<BQ')  # opcode, length of the body
+HEAD_BYTES = _HEAD.size
 _MESSAGE = struct.Struct('<HIQQ')  # channel, sequence, log time, publish time
 _CHUNK = struct.Struct('<QQQII')  # start, end, size, CRC, length of the compression's name
+CHUNK_HEAD_BYTES = _HEAD.size + _CHUNK.size + 16 + 8
+"""Of a chunk's record, at most: what comes before the compressed records."""
 _FOOTER = struct.Struct('<QQI')  # start of the summary, of its offsets, CRC
 _FOOTER_LENGTH = _HEAD.size + _FOOTER.size
 
 MAX_MESSAGE_BYTES = 32 << 20
 MAX_CHUNK_BYTES = 2 * MAX_MESSAGE_BYTES
 """Of one chunk when decompressed; what is read at a time is at most this."""
-MAX_CHUNK_MESSAGES = 1 << 18
+MAX_CHUNK_RECORDS = 1 << 18
+"""Messages, schemas, channels and others."""
+MAX_PAIRS = 1 << 14
+"""Of the map in a metadata record or a channel."""
+MAX_CHANNELS = 1 << 16
 
 
 class Schema(NamedTuple):
@@ -87,11 +94,15 @@ class View:
             raise EpisodeError(f'cut off at byte {offset + len(data)}')
         return data
 
+    def head(self, at: int) -> Record:
+        """What the head at byte `at` says, wherever that ends."""
+        opcode, length = _HEAD.unpack(self.read(at, _HEAD.size))
+        return Record(opcode, at, at + _HEAD.size, at + _HEAD.size + length)
+
     def record(self, at: int, end: int) -> Record:
         """The record that starts at byte `at` and must end by `end`."""
-        opcode, length = _HEAD.unpack(self.read(at, _HEAD.size))
-        record = Record(opcode, at, at + _HEAD.size, at + _HEAD.size + length)
-        if opcode == 0 or record.end > end:
+        record = self.head(at)
+        if record.opcode == 0 or record.end > end:
             raise EpisodeError(f'damaged: no whole record at byte {at}')
         return record
 
@@ -126,6 +137,11 @@ class Body:
     def __len__(self) -> int:
         return len(self._data)
 
+    @property
+    def left(self) -> int:
+        """Bytes that nobody has taken yet."""
+        return len(self._data) - self._at
+
     def take(self, length: int) -> bytes:
         """The next `length` bytes."""
         start, self._at = self._at, self._at + length
@@ -155,8 +171,10 @@ class Body:
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """A map from text to text."""
         body, pairs = Body(self.take(self.u32())), []
-        while body._at < len(body):
+        while body.left:
             pairs.append((body.string(), body.string()))
+            if len(pairs) > MAX_PAIRS:
+                raise EpisodeError(f'damaged: a map of more than {MAX_PAIRS} entries')
         return tuple(pairs)
 
 
@@ -218,14 +236,14 @@ def read_chunk(view: View, record: Record) -> Chunk:
 def read_records(view: View, chunk: Chunk) -> Iterator[RawMessage | tuple[int, Body]]:
     """The records in a chunk: messages, and opcode and content of the others."""
     data = _decompress(view.read(chunk.data_offset, chunk.data_length), chunk)
-    count = 0
-    for opcode, at, end in _spans(data):
+    for count, (opcode, at, end) in enumerate(_spans(data)):
+        if count == MAX_CHUNK_RECORDS:
+            raise EpisodeError(f'damaged: more than {MAX_CHUNK_RECORDS} records in a chunk')
         if opcode != Opcode.MESSAGE:
             yield opcode, Body(data[at:end])
             continue
-        count += 1
-        if at + _MESSAGE.size > end or count > MAX_CHUNK_MESSAGES:
-            raise EpisodeError('damaged: half a message, or too many in a chunk')
+        if at + _MESSAGE.size > end:
+            raise EpisodeError('damaged: half a message')
         head = _MESSAGE.unpack_from(data, at)
         message = RawMessage._make((*head, data[at + _MESSAGE.size : end]))
         if not chunk.start_ns <= message.log_time_ns <= chunk.end_ns:
@@ -260,6 +278,8 @@ def message_counts(body: Body) -> dict[int, int] | None:
     total = body.u64()
     body.take(34)  # counts of other records, and times
     counts = Body(body.take(body.u32()))
+    if len(counts) > 10 * MAX_CHANNELS:
+        raise EpisodeError(f'damaged: counts of more than {MAX_CHANNELS} channels')
     by_channel = {counts.u16(): counts.u64() for _ in range(len(counts) // 10)}
     return by_channel if sum(by_channel.values()) == total else None
 

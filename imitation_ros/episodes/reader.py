@@ -9,7 +9,13 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from imitation_ros.episodes.info import CONTRACT_ATTACHMENT, EpisodeInfo, START_RECORD, Topic
+from imitation_ros.episodes.info import (
+    CONTRACT_ATTACHMENT,
+    END_RECORD,
+    EpisodeInfo,
+    START_RECORD,
+    Topic,
+)
 from imitation_ros.episodes.mcap_file import McapFile
 from imitation_ros.episodes.mcap_records import Schema
 from imitation_ros.episodes.rosbag2 import check_inside, mcap_files, mcap_name, METADATA
@@ -50,6 +56,8 @@ class EpisodeReader:
         topics: name → type, definition, QoS and number of messages.
         attachments: name → content.
         lost_bytes: that could not be read; 0 without `salvage`.
+        damaged: whether more is wrong than the missing end that a kill explains; False without
+            `salvage`.
 
     Raises:
         EpisodeError: no bag, damaged, cut off, or beyond the limits of `mcap_file`.
@@ -60,15 +68,21 @@ class EpisodeReader:
         self._files = _open(self.path, salvage)
         self.attachments = {k: v for file in self._files for k, v in file.attachments.items()}
         self.lost_bytes = sum(file.lost_bytes for file in self._files)
+        self.damaged = any(file.damaged for file in self._files)
         records = {k: v for file in self._files for k, v in file.metadata.items()}
         try:
             self.info = EpisodeInfo.from_records(records)
         except EpisodeError as error:
-            raise EpisodeError(f'{self.path}: {error}') from None
+            if not salvage:
+                raise EpisodeError(f'{self.path}: {error}') from None
+            self.info, self.damaged = EpisodeInfo(started=''), True
         self.topics: dict[str, Topic] = {}
         for file in self._files:
             for number in file.channels:
                 self._add_topic(file, number)
+        # Nothing else tells a flipped bit in the name of a record.
+        if salvage and any(topic.messages for topic in self.topics.values()):
+            self.damaged |= not {START_RECORD} <= records.keys() <= {START_RECORD, END_RECORD}
         self._decoders: dict[str, Any] = {}
 
     @property

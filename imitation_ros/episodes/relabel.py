@@ -30,6 +30,7 @@ class Relabelling:
         tick_ns: (T,) int64.
         mode: (T,) text, of the supervisor; '' where the bag does not say.
         source: (T,) text, the node whose action was executed; '' for none.
+        checkpoint: (T,) text, SHA-256 of the policy that drove; '' where none did, or none says.
         executed: part → (T, n) float64, in the contract's units, of a discrete part the number of
             the class; NaN where there was none.
         policy: likewise, what the policy proposed.
@@ -42,6 +43,7 @@ class Relabelling:
     tick_ns: Array
     mode: Array
     source: Array
+    checkpoint: Array
     executed: Mapping[str, Array]
     policy: Mapping[str, Array]
     expert: Mapping[str, Array]
@@ -85,14 +87,16 @@ def relabel(
     streams = aligned.tracks.streams
     decisions = [streams['executed'].statuses.get(tick_ns) for tick_ns in ticks]
     decided = [decision.values if decision else {} for decision in decisions]
+    modes = [values.get('mode', '') for values in decided]
     said = {
         name: _actions(track, aligned.contract, ticks, within_ns)
         for name, track in streams.items()
     }
     return Relabelling(
         tick_ns=np.array(ticks, np.int64),
-        mode=np.array([values.get('mode', '') for values in decided], np.str_),
+        mode=np.array(modes, np.str_),
         source=np.array([values.get('source', '') for values in decided], np.str_),
+        checkpoint=np.array(_checkpoints(streams['policy'], modes, ticks), np.str_),
         executed=said['executed'],
         policy=said['policy'],
         expert=said['teleop'],
@@ -100,6 +104,15 @@ def relabel(
         reason=np.array([sample.reason for sample in rows], np.str_),
         outcome=reader.info.outcome,
     )
+
+
+def _checkpoints(policy: Track, modes: Sequence[str], ticks: Sequence[int]) -> list[str]:
+    """Tick by tick, which policy drove; a decision is for the tick of the action that it takes."""
+    statuses = [policy.statuses.get(tick_ns) for tick_ns in ticks]
+    return [
+        status.values.get('checkpoint', '') if mode == 'policy' and status else ''
+        for mode, status in zip(modes, statuses)
+    ]
 
 
 def _actions(

@@ -6,17 +6,24 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass, replace
 import fcntl
+from itertools import count
 import json
 from pathlib import Path
 import shutil
 
 from imitation_ros.episodes.accounting import account, Numbers
 from imitation_ros.episodes.reader import EpisodeReader
-from imitation_ros.episodes.rosbag2 import check_inside, mcap_name, write_metadata
-from imitation_ros.episodes.writer import commit, DISK_FULL, EpisodeWriter, RECORDING
+from imitation_ros.episodes.rosbag2 import check_inside, mcap_name, METADATA, write_metadata
+from imitation_ros.episodes.writer import (
+    commit,
+    DISK_FULL,
+    EpisodeWriter,
+    RECORDING,
+    sync_folder,
+)
 from imitation_ros.errors import EpisodeError
 
-REPAIRING = '.repairing'
+REPAIRING, DAMAGED = '.repairing', '.damaged'
 
 
 @dataclass(frozen=True)
@@ -24,22 +31,28 @@ class Repaired:
     """What became of a recording that was cut off.
 
     Attributes:
-        episode: its folder now; None where it held no message that can be read, and was removed.
+        episode: its folder now; None where it held no message that can be read.
         messages: how many were saved.
         lost_bytes: of the file that could not be read.
+        kept: where the recording is now; None where it was removed, for nothing is in it beside
+            what was saved and the end that a kill cuts off.
     """
 
     episode: Path | None
     messages: int
     lost_bytes: int
+    kept: Path | None = None
 
     def __str__(self) -> str:
+        lost = f'{self.lost_bytes} bytes'
+        if self.episode is None and self.kept is None:
+            return f'an empty recording was removed ({lost} of it unreadable)'
         if self.episode is None:
-            return f'an empty recording was removed ({self.lost_bytes} bytes of it unreadable)'
-        return (
-            f'{self.episode} was cut off: {self.messages} messages saved, '
-            f'{self.lost_bytes} bytes at its end unreadable'
-        )
+            return f'{self.kept} is damaged, and kept: no message in it can be read ({lost})'
+        saved = f'{self.episode} was cut off: {self.messages} messages saved, {lost}'
+        if self.kept is None:
+            return f'{saved} at its end unreadable'
+        return f'{saved} unreadable; it is damaged, and what it was is kept in {self.kept}'
 
 
 def find_unfinished(dataset: str | Path) -> list[Path]:
@@ -59,7 +72,8 @@ def repair(recording: str | Path) -> Repaired:
 
     Every message that can be read is kept; the episode is marked `truncated`, its outcome is
     'unknown', or 'disk_full' where that is why it ended. Of a recording that had ended and lacks
-    only its last step, the renaming, everything is kept as it is.
+    only its last step, the renaming, everything is kept as it is. One that is damaged otherwise
+    than a kill does is kept beside what was saved of it, under the suffix `.damaged`.
 
     Raises:
         EpisodeError: it is still being written, the episode exists already, or the disk refuses.
@@ -97,10 +111,9 @@ def _finish(recording: Path, folder: Path) -> Repaired | None:
 
 def _salvage(recording: Path, folder: Path) -> Repaired:
     reader = EpisodeReader(recording, salvage=True)
-    count = _messages(reader)
-    if not count:
-        shutil.rmtree(recording)
-        return Repaired(None, 0, reader.lost_bytes)
+    messages = _messages(reader)
+    if not messages:
+        return Repaired(None, 0, reader.lost_bytes, _clear(recording, folder, reader))
     copy = folder.with_name(folder.name + REPAIRING)
     shutil.rmtree(copy, ignore_errors=True)
     outcome = 'disk_full' if (recording / DISK_FULL).exists() else 'unknown'
@@ -119,8 +132,20 @@ def _salvage(recording: Path, folder: Path) -> Repaired:
         writer.abandon()
         shutil.rmtree(copy, ignore_errors=True)
         raise
-    shutil.rmtree(recording)
-    return Repaired(folder, count, reader.lost_bytes)
+    return Repaired(folder, messages, reader.lost_bytes, _clear(recording, folder, reader))
+
+
+def _clear(recording: Path, folder: Path, reader: EpisodeReader) -> Path | None:
+    """Removes a recording that is saved; of one that is damaged, returns where it is kept."""
+    if not reader.damaged:
+        shutil.rmtree(recording)
+        return None
+    names = (f'{folder.name}{f".{number}" if number else ""}{DAMAGED}' for number in count())
+    kept = next(path for path in map(folder.with_name, names) if not path.exists())
+    (recording / METADATA).unlink(missing_ok=True)  # with it, it would pass for an episode
+    recording.rename(kept)
+    sync_folder(kept.parent)
+    return kept
 
 
 def _notes(reader: EpisodeReader, numbers: Mapping[str, Numbers]) -> dict[str, str]:
@@ -141,8 +166,8 @@ def _remove_leftover(recording: Path, folder: Path) -> Repaired:
     same = saved.info.truncated and saved.info.started == left.info.started
     if not same or _messages(saved) != _messages(left):
         raise EpisodeError(f'{folder} exists; {recording} must be moved or renamed')
-    shutil.rmtree(recording)
-    return Repaired(folder, _messages(saved), left.lost_bytes)
+    kept = _clear(recording, folder, left)
+    return Repaired(folder, _messages(saved), left.lost_bytes, kept)
 
 
 def _messages(reader: EpisodeReader) -> int:

@@ -90,7 +90,7 @@ class Statistics:
         """The statistics of an episode of at least one frame."""
         return cls(
             _moments(contract.observation_specs, episode.observations),
-            _moments(contract.action_specs, episode.actions),
+            _moments(contract.action_specs if episode.actions else {}, episode.actions),
             _stood_still(contract.observation_specs, episode.observations),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +59,11 @@ class Track:
         return None
 
     def idle(self, tick_ns: int, within_ns: int) -> bool:
-        """Whether nobody held the device at a tick: its word for it, searched as `find` does."""
+        """Whether nobody held the device at a tick."""
+        return self.said(tick_ns, within_ns).get('engaged') == 'false'
+
+    def said(self, tick_ns: int, within_ns: int) -> Mapping[str, str]:
+        """The values of the status for a tick, searched as `find` does."""
         status = self.statuses.get(tick_ns)
         if status is None and within_ns:
             if len(self._ticks) != len(self.statuses):
@@ -67,7 +71,7 @@ class Track:
             index = bisect_left(self._ticks, tick_ns)
             if index < len(self._ticks) and self._ticks[index] < tick_ns + within_ns:
                 status = self.statuses[self._ticks[index]]
-        return status is not None and status.values.get('engaged') == 'false'
+        return status.values if status else {}
 
     def add(self, tick: TickAction) -> None:
         """Takes a whole tick; said twice, the later one counts.
@@ -93,10 +97,12 @@ class Tracks:
     Attributes:
         streams: name → track; those of which the bag holds nothing are empty.
         clock: wall → ROS time.
+        discarded: first and last tick of what the operator took back, each time.
     """
 
     streams: Mapping[str, Track]
     clock: ClockMap
+    discarded: Sequence[tuple[int, int]] = ()
 
 
 def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
@@ -113,6 +119,7 @@ def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
     roles = _roles(reader, contract)
     paired = {stream for stream, part in roles.values() if part is None}
     pairings = {stream: Pairing() for stream in paired}
+    discarded: list[tuple[int, int]] = []
     for message in reader.messages(roles.keys()):
         stream, part = roles[message.topic]
         track, decoded = streams[stream], reader.decode(message)
@@ -125,11 +132,15 @@ def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
             status = _status(reader, message, decoded)
             track.logged_ns.setdefault(status.tick_ns, message.log_time_ns)
             whole = pairings[stream].add_status(message.publish_time_ns, status)
+            # Said once: it counts though the tick has lost a command, or another decision.
+            first = status.values.get('discarded', '') if stream == 'executed' else ''
+            if first.isdecimal():
+                discarded.append((int(first), status.tick_ns))
         else:
             whole = pairings[stream].add_message(part, message.publish_time_ns, decoded)
         for tick in whole:
             track.add(tick)
-    return Tracks(streams, clock)
+    return Tracks(streams, clock, discarded)
 
 
 def read_clock(reader: EpisodeReader) -> ClockMap:

@@ -322,11 +322,11 @@ def commit(working_folder: Path, folder: Path) -> None:
     Raises:
         FileExistsError: the name is taken.
     """
-    _sync_folder(working_folder)
+    sync_folder(working_folder)
     if folder.exists():
         raise FileExistsError(None, f'{folder} exists')
     working_folder.rename(folder)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
 def next_episode_folder(dataset: str | Path) -> Path:
@@ -366,13 +366,15 @@ def _create(folder: Path, working_folder: Path) -> BinaryIO:
         working_folder.mkdir(parents=True)
         file = open(working_folder / mcap_name(folder), 'xb')  # noqa: SIM115
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        _sync_folder(folder.parent)
+        sync_folder(working_folder)  # or a power cut leaves the synced file without a name
+        sync_folder(folder.parent)
     except OSError as error:
         raise EpisodeError(f'{working_folder}: cannot be made: {error.strerror}') from None
     return file
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,8 +1,10 @@
 """Many messages → one frame a tick, the same code live and from a bag.
 
 The observation of a tick is, for each source, the newest message with stamp ≤ tick *and* received
-≤ tick. One older than the contract's `max_age_s` is a gap, never repeated. In lockstep, freshness
-is equality: the message stamped with the tick, whenever it came.
+≤ tick. One older than the contract's `max_age_s` is a gap, never repeated; its age runs from its
+stamp or from its receipt, whichever says more. A source whose stamps are further ahead than that
+is a gap, too: nobody can tell how old what it says is. In lockstep, freshness is equality: the
+message stamped with the tick, whenever it came.
 
 All times are ROS time in ns. A message without a header takes the middleware's source timestamp,
 which `ClockMap` turns into simulated time where that is used.
@@ -135,18 +137,29 @@ class Aligner:
 
     def _newest(self, source: Source, tick_ns: int) -> _Received | str:
         buffer: Sequence[_Received] = self._buffers[source.topic]
+        limit_s, limit = source.max_age_s, f'at most {source.max_age_s} s'
+        if self._lockstep:
+            limit_s, limit = 0.0, 'lockstep'
+        elif (ahead_s := self._ahead_s(buffer, tick_ns)) > limit_s:
+            return f'the newest is stamped {ahead_s:.3f} s ahead ({limit})'
         if source.topic in self._disordered:
             buffer = sorted(buffer, key=self._stamp)
         for received in reversed(buffer):
             stamp = self._stamp(received)
             if stamp > tick_ns or (not self._lockstep and received.received_ns > tick_ns):
                 continue
-            age_s = (tick_ns - stamp) / 1e9
-            if age_s > (0.0 if self._lockstep else source.max_age_s):
-                limit = 'lockstep' if self._lockstep else f'at most {source.max_age_s} s'
+            born_ns = stamp if self._lockstep else min(stamp, received.received_ns)
+            age_s = (tick_ns - born_ns) / 1e9
+            if age_s > limit_s:
                 return f'the newest is {age_s:.3f} s old ({limit})'
             return received
         return 'no message yet'
+
+    def _ahead_s(self, buffer: Sequence[_Received], tick_ns: int) -> float:
+        """How far the stamp of the message that had come last by the tick is ahead of it."""
+        came = (each for each in reversed(buffer) if each.received_ns <= tick_ns)
+        last = next(came, None)
+        return 0.0 if last is None else (self._stamp(last) - tick_ns) / 1e9
 
     def _stamp(self, received: _Received) -> int:
         if received.stamp_ns is not None:

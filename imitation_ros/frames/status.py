@@ -25,6 +25,8 @@ STATUS_TOPICS = {
     'executed': 'supervisor/decision',
 }
 """Stream → the topic of its status."""
+CLASS = 'class '
+"""The supervisor says under this and the name of a discrete part what class it was told last."""
 ACK_TOPIC = 'recorder/ack'
 """Where the recorder says, in lockstep, that it has everything of a tick."""
 EPISODE_TOPIC = 'sim_arm/episode'

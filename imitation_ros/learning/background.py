@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 import signal
 import sys
+import traceback
 from typing import Any
 
 from imitation_ros.errors import ImitationError
@@ -35,7 +36,8 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     Args:
         pipe: where the answer goes.
         folder: of the run, which one process at a time works on.
-        work: raises ImitationError for what a user can put right.
+        work: raises ImitationError for what a user can put right; of all else, which is in no
+            log of the node, the traceback goes to stderr.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
     if sys.platform == 'linux':
@@ -51,6 +53,9 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
         result = f'{folder}: another training is at work'
     except ImitationError as error:
         result = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        result = f'{type(error).__name__}: {error}'
     with suppress(BrokenPipeError):
         pipe.send(result)
 

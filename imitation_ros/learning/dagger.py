@@ -6,9 +6,9 @@ about it, is the choice of a gate (`supervision.gates`); how episodes come about
 of a collector: over topics or in process. A round is: collect, add to the frames of all rounds,
 train, compare with the policy that drives, and let the better one drive.
 
-Whole episodes of every round are held out by a fixed rule, and no policy is fitted to them. The
-loss on them rejects broken policies only: it rises as harder states come in, while success goes
-up. Where policies can be rolled out (`trial`), success decides.
+Some of every round is held out by a fixed rule (`held_out`), and no policy is fitted to it. The
+loss on it rejects broken policies only: it rises as harder states come in, while success goes up.
+Where policies are rolled out (`trial`), success decides.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ import time
 from typing import Any, Protocol
 
 from imitation_ros.episodes.training_set import TrainingSet
-from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.bc import BCConfig, train_bc
+from imitation_ros.learning.held_out import held_out_loss, split_rounds
 from imitation_ros.learning.rounds import (
     COLLECTED,
     EPISODES,
@@ -37,9 +38,8 @@ from imitation_ros.learning.rounds import (
     save_episodes,
     write_json,
 )
-from imitation_ros.learning.safety import distances, train_risk
+from imitation_ros.learning.safety import train_risk
 from imitation_ros.policies.checkpoint import load_checkpoint, save_checkpoint
-from imitation_ros.policies.policy import Policy
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.types import Episode
 import numpy as np
@@ -109,8 +109,8 @@ class DaggerConfig:
         episodes: of every round after it.
         rounds: after round 0.
         max_labels: no round begins once the expert has annotated so many frames; 0 is no limit.
-        held_out_every: of so many episodes of a round the last is held out, and one of every
-            round of two or more; 0 holds out none.
+        held_out_every: of so many episodes of a round the last is held out, and one of a round
+            of fewer; of the frames of a single one such a share. 0 holds out none.
         warm_start: a policy starts from the weights of the one that drives, else from scratch.
         reject_above: a new policy is broken if its held-out loss is above this many times that
             of the policy that drives.
@@ -180,8 +180,9 @@ class DaggerResult:
 
 Progress = Callable[[Round], None]
 """Told about each round as it becomes whole."""
-Trial = Callable[[Path], float]
-"""Rolls a checkpoint out in scenes that no round uses; returns the share of successes."""
+Trial = Callable[[Path], float | None]
+"""The share of successes of a checkpoint, in scenes that no round uses where it rolls it out; None
+for one that was never rolled out."""
 
 
 def dagger(
@@ -205,14 +206,17 @@ def dagger(
 
     Raises:
         ImitationError: the folder holds another run, the gate needs what the policy does not
-            say, or there are no labels to learn from.
+            say, there are no labels to learn from, or what was learned of the demonstrations is
+            no policy to begin with.
     """
     _check(config)
     rounds = Rounds(folder, {**config.settings(seed), 'contract': collector.contract.fingerprint})
     while not _ended(config, rounds.done):
         progress(_run_round(collector, config, rounds, seed, trial))
     done = tuple(rounds.done)
-    return DaggerResult(rounds.checkpoint(done[-1].driving), done)
+    driving = done[-1].driving
+    assert driving is not None  # or there would be no round 0
+    return DaggerResult(rounds.checkpoint(driving), done)
 
 
 def _check(config: DaggerConfig) -> None:
@@ -244,6 +248,8 @@ def _run_round(
     newest = [each.episode for each in collected]
     train, held_out = split_rounds([*past, newest], collector.contract, config.held_out_every)
     offer = make_offer(train, held_out, driver, config, seed, partial / 'checkpoint', trial)
+    if driver is None and not offer.accepted:
+        raise ImitationError(f'round {number}: nothing can drive: {offer.reason}')
     left_out = dict(sum((Counter(dict(each.left_out)) for each in newest), Counter()))
     finished = account(done, collected, left_out, offer, driving, time.monotonic() - began)
     rounds.commit(finished)
@@ -280,7 +286,7 @@ def account(
         roll_outs: of the round.
         left_out: reason → ticks that gave no labelled frame because of it.
         offer: the policy trained in the round.
-        driving: round whose policy drove it, None if there was none.
+        driving: round whose policy drives unless the new one does; None if that of none does.
         seconds: of wall time.
     """
     labels = sum(each.labels for each in roll_outs)
@@ -295,7 +301,7 @@ def account(
         switches=sum(each.switches for each in roll_outs),
         left_out=left_out,
         **asdict(offer),
-        driving=len(done) if offer.accepted or driving is None else driving,
+        driving=len(done) if offer.accepted else driving,
         seconds=round(seconds, 3),
     )
 
@@ -319,36 +325,6 @@ def _collect(
         write_json(note, {'episodes': rows})
     rows = read_json(note)['episodes']
     return [Collected(episode, **row) for episode, row in zip(load_episodes(frames), rows)]
-
-
-def split_rounds(
-    rounds: Sequence[Sequence[Episode]], contract: Contract, held_out_every: int
-) -> tuple[TrainingSet, TrainingSet]:
-    """What policies are fitted to, and what none ever is: whole episodes of every round.
-
-    An episode stays on its side for ever. Held out is the last of every `held_out_every` episodes
-    of a round that have labels, or the last if there are fewer, but never the only one.
-
-    Args:
-        rounds: the episodes of each.
-        contract: of all of them.
-        held_out_every: see `DaggerConfig`.
-
-    Raises:
-        EpisodeError: nothing is left to fit to.
-    """
-    fit: list[Episode] = []
-    held_out: list[Episode] = []
-    for episodes in rounds:
-        labelled = [episode for episode in episodes if len(episode)]
-        every = min(held_out_every, len(labelled))
-        for index, episode in enumerate(labelled):
-            apart = every > 1 and index % every == every - 1
-            (held_out if apart else fit).append(episode)
-    if not fit:
-        raise EpisodeError('no labelled frames to learn from')
-    train = TrainingSet.from_episodes(fit, contract)
-    return train, TrainingSet.from_episodes(held_out, contract)
 
 
 @dataclass(frozen=True)
@@ -419,15 +395,6 @@ def judge(
     if driving is None or new is None:
         return True, 'there is nothing to compare it with'
     return True, f'held-out loss {new:.3g} beside {driving:.3g}'
-
-
-def held_out_loss(policy: Policy, episodes: TrainingSet) -> float | None:
-    """Mean `action_distance` from the expert's action over all frames; None if there are none.
-
-    In units of the contract, so that policies of other normalization can be compared.
-    """
-    errors = [error for episode in episodes for error in distances(policy, episode)]
-    return float(np.mean(errors)) if errors else None
 
 
 def gapless(tick_ns: Sequence[int], period_ns: int) -> list[int]:

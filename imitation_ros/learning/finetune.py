@@ -15,7 +15,7 @@ where the actor does as the expert; only with the task's own may the actor pass 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 import copy
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +29,11 @@ from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwor
 from imitation_ros.learning.irl.reward import Reward
 from imitation_ros.learning.irl.reward_env import flat_actions
 from imitation_ros.learning.irl.sim_tasks import SimTask
-from imitation_ros.learning.irl.transitions import Transitions, transitions
+from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.irl.whitened import Whitened
+from imitation_ros.learning.paid import Paid
 from imitation_ros.policies.policy import Policy
 from imitation_ros.sim.rollout import roll_out
-from imitation_ros.types import Array, Episode
 import numpy as np
 from stable_baselines3 import TD3
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -99,35 +99,17 @@ class FineTuneConfig:
             raise ImitationError(f'learning_rate: {self.learning_rate}; valid: above 0')
 
 
-@dataclass(frozen=True)
-class Paid:
-    """Demonstrated steps, and what the task paid for each.
-
-    Attributes:
-        steps: N of them.
-        rewards: (N,).
-    """
-
-    steps: Transitions
-    rewards: Array
-
-
 def paid_by(task: SimTask, seeds: Sequence[int]) -> Paid:
-    """What the task pays its scripted expert, an episode a scene."""
+    """What the task pays its scripted expert, an episode a scene.
+
+    Raises:
+        ImitationError: no scene.
+    """
+    if not seeds:
+        raise ImitationError('0 demonstrations; valid: at least 1')
     shown = [roll_out(task.env, task.expert, seed) for seed in seeds]
     steps = transitions([each.to_episode() for each in shown], task.contract)
     return Paid(steps, np.concatenate([each.rewards[:-1] for each in shown]))
-
-
-def paid_recorded(task: SimTask, episodes: Iterable[Episode]) -> Paid:
-    """What the task would have paid for recorded successes: they end with the hold at the goal."""
-    chosen = list(episodes)
-    rewards: list[Array] = [np.zeros(0)]
-    for episode in chosen:
-        paid = np.full(len(episode), -1.0)
-        paid[-task.ticks_at_goal :] = 0.0
-        rewards.append(paid[:-1][np.diff(episode.segment) == 0])
-    return Paid(transitions(chosen, task.contract), np.concatenate(rewards))
 
 
 @dataclass(frozen=True)
@@ -168,9 +150,11 @@ def fine_tune(
         watch: called every `watch_every` steps.
 
     Raises:
-        RewardError: a clone that no actor can begin as, or the learned reward is missing.
+        RewardError: a clone that no actor can begin as, the learned reward is missing, or no
+            demonstration is paid.
     """
     check_clone(clone)
+    demonstrations = demonstrations.known
     if reward is None and config.task_share < 1:
         raise RewardError(f'task_share {config.task_share} needs a learned reward')
     layout = Layout(clone.contract)

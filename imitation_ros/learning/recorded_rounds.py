@@ -1,7 +1,8 @@
 """DAgger's rounds from what a recorder wrote, on a robot whose people decide when episodes happen.
 
 The folder of the run is that of `rounds`; beside it, each round keeps `recordings.json`: which
-episodes of the data set it took, and why it could not take others.
+episodes of the data set it took, why it could not take others, and how the policies did in them.
+`driving.json` says which policy was last seen driving.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 import time
+from typing import Any
 
 from imitation_ros.episodes.align import DRIVING, load_episode
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.relabel import relabel
 from imitation_ros.episodes.rosbag2 import METADATA
+from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.episodes.writer import RECORDING
-from imitation_ros.errors import EpisodeError
+from imitation_ros.errors import EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.background import answer
-from imitation_ros.learning.dagger import account, DaggerConfig, make_offer, split_rounds
+from imitation_ros.learning.dagger import account, DaggerConfig, make_offer
+from imitation_ros.learning.held_out import split_rounds
+from imitation_ros.learning.recorded_trials import judge_episode, RecordedTrial, success_of
 from imitation_ros.learning.rounds import (
     CHECKPOINT,
     FRAMES,
@@ -33,6 +38,7 @@ from imitation_ros.learning.rounds import (
     save_episodes,
     write_json,
 )
+from imitation_ros.policies.checkpoint import read_digest
 from imitation_ros.report.plots import plot_rounds
 from imitation_ros.types import Episode
 
@@ -53,6 +59,7 @@ class Recording:
         expert_ticks: in which the expert did.
         switches: how often control changed hands.
         left_out: reason → ticks that are no labels.
+        trial: what it says of the policy that drove it, None for nothing.
     """
 
     name: str
@@ -63,10 +70,16 @@ class Recording:
     expert_ticks: int
     switches: int
     left_out: Mapping[str, int]
+    trial: RecordedTrial | None
 
 
-def read_recording(path: Path, contract: Contract) -> Recording:
-    """Derives the labels of a recorded episode.
+def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recording:
+    """Derives the labels of a recorded episode, and how the policy did in it.
+
+    Args:
+        path: its folder.
+        contract: of the robot.
+        gate: that chose who drives.
 
     Raises:
         EpisodeError: it is damaged, or was recorded for another contract.
@@ -76,6 +89,8 @@ def read_recording(path: Path, contract: Contract) -> Recording:
         raise EpisodeError(f'{path}: recorded for another contract')
     table = relabel(reader, contract)
     drove = [mode for mode in table.mode.tolist() if mode in DRIVING]
+    steered = table.checkpoint[table.mode == 'policy'].tolist()
+    expert_ticks = drove.count('expert')
     discarded, labels = table.outcome == 'discarded', int(table.valid.sum())
     return Recording(
         name=path.name,
@@ -83,10 +98,43 @@ def read_recording(path: Path, contract: Contract) -> Recording:
         labels=0 if discarded else labels,
         success=table.outcome == 'success',
         ticks=len(drove),
-        expert_ticks=drove.count('expert'),
+        expert_ticks=expert_ticks,
         switches=sum(before != after for before, after in pairwise(drove)),
         left_out={DISCARDED: labels} if discarded else table.left_out,
+        trial=judge_episode(steered, table.outcome, expert_ticks, gate),
     )
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A policy that drives, or could.
+
+    Attributes:
+        checkpoint: its folder.
+        digest: SHA-256 of its weights.
+        round: that it was trained in; None for one from outside of the run.
+    """
+
+    checkpoint: Path
+    digest: str
+    round: int | None = None
+
+    def __str__(self) -> str:
+        return str(self.checkpoint) if self.round is None else f'round {self.round}'
+
+
+@dataclass(frozen=True)
+class Before:
+    """What there is before the first round.
+
+    Attributes:
+        checkpoint: of the policy that drives it; None if that is told later, or nobody knows.
+        demonstrations: data set that it was trained on, which every round learns from; None if
+            it lies among the recordings of the first round, or is lost.
+    """
+
+    checkpoint: Path | None = None
+    demonstrations: Path | None = None
 
 
 class RecordedRounds:
@@ -98,9 +146,10 @@ class RecordedRounds:
         contract: of the robot.
         config: how each round is trained and compared.
         seed: of weights and batches.
+        before: what there is before the first round.
 
     Raises:
-        ImitationError: the folder holds another run.
+        ImitationError: the folder holds another run, or `before` does not fit.
     """
 
     def __init__(
@@ -110,12 +159,21 @@ class RecordedRounds:
         contract: Contract,
         config: DaggerConfig,
         seed: int,
+        before: Before = Before(),
     ) -> None:
         self._recordings, self._contract = recordings, contract
-        self._config, self._seed = config, seed
+        self._config, self._seed, self._before = config, seed, before
+        if before.checkpoint and not read_digest(before.checkpoint):
+            raise ImitationError(f'{before.checkpoint}: no checkpoint; valid: one of ./run train')
+        if before.demonstrations and before.demonstrations.resolve() == recordings.resolve():
+            raise ImitationError(
+                f'{recordings}: demonstrations and recordings, which would count twice; valid: '
+                'no demonstrations (a round learns from all recordings), or another folder'
+            )
         self._rounds = Rounds(
             folder, {**config.settings(seed), 'contract': contract.fingerprint, 'recorded': True}
         )
+        self._digests: dict[int, str] = {}
 
     @property
     def done(self) -> list[Round]:
@@ -126,8 +184,7 @@ class RecordedRounds:
     def waiting(self) -> list[Path]:
         """Recordings that no round has seen yet, by name."""
         seen: set[str] = set()
-        for done in self.done:
-            note = read_json(self._rounds.round_folder(done.number) / RECORDINGS)
+        for note in self._notes():
             seen |= {*note['taken'], *note['refused']}
         if not self._recordings.is_dir():
             return []
@@ -138,33 +195,62 @@ class RecordedRounds:
         )
 
     @property
-    def driving(self) -> int | None:
-        """The round whose policy drives; None while none of this run does."""
-        done = self.done
-        if not done:
-            return None
-        path = self._rounds.folder / DRIVER
-        said = read_json(path) if path.exists() else {}
-        if said.get('rounds') == len(done):  # said after the last round
-            driving: int | None = said['driving']
-            return driving
-        return done[-1].driving
-
-    def drive(self, number: int | None) -> None:
-        """Says that the policy of another round drives, until the next round."""
-        document = {'driving': number, 'rounds': len(self.done)}
-        write_json(self._rounds.folder / DRIVER, document)
+    def trials(self) -> list[RecordedTrial]:
+        """How policies did in the recordings of all whole rounds."""
+        return [RecordedTrial(*each) for note in self._notes() for each in note.get('trials', ())]
 
     @property
-    def before(self) -> int | None:
-        """The round whose policy drove before the present one."""
-        driving = self.driving
-        drove = {done.driving for done in self.done}
-        return max((each for each in drove if driving and each < driving), default=None)
+    def driver(self) -> Driver | None:
+        """The policy that should drive: the last that was accepted, or was seen to drive since.
 
-    def checkpoint(self, number: int) -> Path:
-        """The policy of a round."""
-        return self._rounds.checkpoint(number)
+        None while none is known.
+        """
+        done, said = self.done, self._said()
+        driving = done[-1].driving if done else None
+        number = said['driving'] if said.get('rounds') == len(done) else driving
+        return self._outsider() if number is None else self._of_round(number)
+
+    @property
+    def before(self) -> Driver | None:
+        """The policy that drove before the present one; None where there is none."""
+        driver = self.driver
+        if driver is None or driver.round is None:
+            return None
+        drove = {done.driving for done in self.done if done.driving is not None}
+        earlier = [number for number in drove if number < driver.round]
+        return self._of_round(max(earlier)) if earlier else self._outsider()
+
+    def find(self, digest: str, checkpoint: Path | None = None) -> Driver | None:
+        """The policy with these weights, from a round or from outside; None if it is not here.
+
+        Args:
+            digest: SHA-256 of the weights.
+            checkpoint: where it may lie, too.
+        """
+        for done in reversed(self.done):
+            if self._of_round(done.number).digest == digest:
+                return self._of_round(done.number)
+        for path in (checkpoint, *self._outside):
+            if path and read_digest(path) == digest:
+                return Driver(path.resolve(), digest)
+        return None
+
+    def seen(self, driver: Driver) -> bool:
+        """Whether a policy drove when it was last looked at."""
+        return bool(self._said().get('digest') == driver.digest)
+
+    def drive(self, driver: Driver | None) -> None:
+        """Takes note of the policy that really drives; None if it is none that is known."""
+        outside = self._said().get('outside', '')
+        if driver and driver.round is None:
+            outside = str(driver.checkpoint)
+        document = {
+            'driving': driver.round if driver else None,
+            'outside': outside,
+            'digest': driver.digest if driver else '',
+            'rounds': len(self.done),
+        }
+        write_json(self._rounds.folder / DRIVER, document)
 
     def run_round(self) -> Round:
         """Takes the recordings that wait, trains on the frames of all rounds, and compares.
@@ -172,36 +258,80 @@ class RecordedRounds:
         Raises:
             ImitationError: there are no labels to learn from, or what `train_bc` raises.
         """
-        began, done = time.monotonic(), self.done
-        number, driving = len(done), self.driving
-        partial = self._rounds.partial(number)
-        taken, refused = self._read_waiting()
+        began, done, driver = time.monotonic(), self.done, self.driver
+        partial = self._rounds.partial(len(done))
+        taken, refused, unread = self._read_waiting()
         newest = [each.episode for each in taken if each.episode is not None]
         save_episodes(partial / FRAMES, newest)
-        note = {'taken': [each.name for each in taken], 'refused': refused}
+        trials = [each.trial for each in taken if each.trial]
+        note = {'taken': [each.name for each in taken], 'refused': refused, 'trials': trials}
         write_json(partial / RECORDINGS, note)
+        trials = [*self.trials, *trials]
         rounds = [*(self._rounds.episodes(each.number) for each in done), newest]
-        train, held_out = split_rounds(rounds, self._contract, self._config.held_out_every)
-        driver = None if driving is None else self.checkpoint(driving)
-        offer = make_offer(train, held_out, driver, self._config, self._seed, partial / CHECKPOINT)
-        left_out, seconds = _left_out(taken, refused), time.monotonic() - began
+        train, held_out = split_rounds(
+            rounds, self._contract, self._config.held_out_every, self._demonstrations()
+        )
+        offer = make_offer(
+            train, held_out, driver.checkpoint if driver else None, self._config, self._seed,
+            partial / CHECKPOINT, lambda checkpoint: success_of(read_digest(checkpoint), trials),
+        )  # fmt: skip
+        driver = self.driver  # somebody may have let another one drive meanwhile
+        driving = driver.round if driver else None
+        left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
         finished = account(done, taken, left_out, offer, driving, seconds)
         plot_rounds(self._rounds.folder / PLOT, [*done, finished])
         self._rounds.commit(finished)  # last: from now on the policy is offered
         return finished
 
-    def _read_waiting(self) -> tuple[list[Recording], dict[str, str]]:
-        """What can be read, and name → why not of the rest: it must not stop every round."""
-        taken, refused = [], {}
+    def _read_waiting(self) -> tuple[list[Recording], dict[str, str], dict[str, str]]:
+        """What can be read, and name → why not of the rest: it must not stop every round.
+
+        What is damaged is never asked for again. What the disk did not give, or we failed at,
+        waits for the next round: it may have taken a person's time.
+        """
+        taken, refused, unread = [], {}, {}
         for path in self.waiting:
             try:
-                taken.append(read_recording(path, self._contract))
+                taken.append(read_recording(path, self._contract, self._config.gate.gate))
             except EpisodeError as error:
                 refused[path.name] = str(error)
-        return taken, refused
+            except Exception as error:
+                unread[path.name] = f'{path}: {type(error).__name__}: {error}'
+        if unread and not taken and not refused:
+            raise EpisodeError(f'no recording can be read: {next(iter(unread.values()))}')
+        return taken, refused, unread
+
+    def _demonstrations(self) -> list[Episode]:
+        folder = self._before.demonstrations
+        return list(TrainingSet.from_folder(folder, self._contract)) if folder else []
+
+    def _notes(self) -> list[dict[str, Any]]:
+        folders = [self._rounds.round_folder(done.number) for done in self.done]
+        return [read_json(folder / RECORDINGS) for folder in folders]
+
+    def _said(self) -> dict[str, Any]:
+        path = self._rounds.folder / DRIVER
+        return read_json(path) if path.exists() else {}
+
+    def _of_round(self, number: int) -> Driver:
+        checkpoint = self._rounds.checkpoint(number)
+        if number not in self._digests:  # a whole round does not change
+            self._digests[number] = read_digest(checkpoint)
+        return Driver(checkpoint, self._digests[number], number)
+
+    @property
+    def _outside(self) -> list[Path]:
+        """Where policies from outside of the run lie: the last that drove, and the first."""
+        said = self._said().get('outside', '')
+        return [path for path in (Path(said) if said else None, self._before.checkpoint) if path]
+
+    def _outsider(self) -> Driver | None:
+        """The policy from outside that drove last."""
+        found = ((path, read_digest(path)) for path in self._outside)
+        return next((Driver(path, digest) for path, digest in found if digest), None)
 
 
-def _left_out(taken: Sequence[Recording], refused: Mapping[str, str]) -> dict[str, int]:
+def _left_out(taken: Sequence[Recording], refused: Sequence[str]) -> dict[str, int]:
     counts = sum((Counter(dict(each.left_out)) for each in taken), Counter())
     if refused:
         counts['a recording that cannot be read'] = len(refused)
@@ -210,8 +340,8 @@ def _left_out(taken: Sequence[Recording], refused: Mapping[str, str]) -> dict[st
 
 def train_in_background(
     pipe: Connection, folder: Path, recordings: Path, contract: Contract, config: DaggerConfig,
-    seed: int,
+    seed: int, before: Before,
 ) -> None:  # fmt: skip
     """Runs one round in a process of its own; sends the `Round`, or a text that says why not."""
-    request = folder, recordings, contract, config, seed
+    request = folder, recordings, contract, config, seed, before
     answer(pipe, folder, lambda: RecordedRounds(*request).run_round())

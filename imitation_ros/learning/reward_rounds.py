@@ -16,6 +16,7 @@ the last one that was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 import math
 from multiprocessing.connection import Connection
@@ -29,7 +30,7 @@ from imitation_ros.learning.background import answer
 from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.learning.irl.reward import load_reward, Reward
 from imitation_ros.learning.irl.trainer import RewardHealth, RewardTrainer
-from imitation_ros.learning.irl.transitions import transitions
+from imitation_ros.learning.irl.transitions import Transitions, transitions
 from imitation_ros.learning.rounds import (
     claim_folder,
     FRAMES_SUFFIX,
@@ -47,6 +48,8 @@ ROLLOUTS, STATE, REWARD, TROUBLE = 'rollouts', 'state.safetensors', 'reward', 't
 LABEL = 'executed'
 """What the robot did in the demonstrations, too: what a teleoperator asked for has not passed the
 guard, and a reward would learn to tell the two apart by that."""
+ACTED = ('success', 'failure', 'unknown')
+"""Outcomes of random behaviour, which seldom succeeds."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class RewardRounds:
         contract: Contract,
         settings: RewardSettings,
         seed: int,
+        random: Path | None = None,
     ) -> None:
         """Opens the run, or begins it.
 
@@ -110,6 +114,8 @@ class RewardRounds:
             contract: of the robot.
             settings: of the rounds.
             seed: of weights and batches.
+            random: a data set of random behaviour, which scores 0; None: what stands for it is
+                made of the demonstrations.
 
         Raises:
             ImitationError: the demonstrations are too few, damaged, or of another contract; the
@@ -117,14 +123,21 @@ class RewardRounds:
         """
         self.folder, self._contract = folder, contract
         self._settings, self._seed = settings, seed
-        episodes = list(TrainingSet.from_folder(demonstrations, contract, label=LABEL))
-        self._expert = transitions(episodes, contract)
+        label = LABEL if settings.reward.needs_actions else 'none'
+        self._shown = TrainingSet.from_folder(demonstrations, contract, label=label)
+        self._expert = transitions(self._shown, contract)
+        self._random: Transitions | None = None
+        if random is not None:
+            acted = TrainingSet.from_folder(random, contract, outcomes=ACTED, label=label)
+            self._random = transitions(acted, contract)
         identity = {
             'contract': contract.fingerprint,
             'demonstrations': self._trainer().demonstrations.sha256,
             'reward': asdict(settings.reward),
             'seed': seed,
         }
+        if self._random is not None:
+            identity['random'] = self._random.sha256
         claim_folder(folder, identity, 'run of a reward')
         for partial in folder.glob(f'round_*{PARTIAL}'):
             shutil.rmtree(partial)
@@ -186,6 +199,18 @@ class RewardRounds:
         """Removes the oldest roll-outs beyond those kept; never while a round is at work."""
         for number in self._rollouts()[: -self._settings.kept]:
             self._rollout(number).unlink()
+
+    @property
+    def recorded(self) -> TrainingSet:
+        """What can be cloned: demonstrations, if their actions are known, and roll-outs."""
+        usable = []
+        for number in self._rollouts():
+            with suppress(EpisodeError, RewardError):
+                episode = load_frames(self._rollout(number))
+                transitions([episode], self._contract)
+                usable.append(episode)
+        rollouts = TrainingSet.from_episodes(usable, self._contract)
+        return self._shown.joined(rollouts) if self._settings.reward.needs_actions else rollouts
 
     # Rounds.
 
@@ -250,7 +275,11 @@ class RewardRounds:
             raise ImitationError(f'{partial}: not committed: {error.strerror}') from None
 
     def _trainer(self) -> RewardTrainer:
-        return RewardTrainer(self._expert, self._contract, self._settings.reward, self._seed)
+        reward = self._settings.reward
+        trainer = RewardTrainer(self._expert, self._contract, reward, self._seed)
+        if self._random is not None:
+            trainer.set_random(self._random)
+        return trainer
 
     def _numbers(self) -> list[int]:
         folders = self.folder.glob('round_*')
@@ -287,9 +316,9 @@ def objection(before: RewardHealth | None, after: RewardHealth, tolerance: float
 
 def train_reward_in_background(
     pipe: Connection, folder: Path, demonstrations: Path, contract: Contract,
-    settings: RewardSettings, seed: int,
+    settings: RewardSettings, seed: int, random: Path | None = None,
 ) -> None:  # fmt: skip
     """Runs a round in a process of its own; sends the `RewardRound`, or a text: why not."""
     use_one_thread()
-    request = folder, demonstrations, contract, settings, seed
+    request = folder, demonstrations, contract, settings, seed, random
     answer(pipe, folder, lambda: RewardRounds(*request).run_round())

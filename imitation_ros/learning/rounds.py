@@ -57,7 +57,7 @@ class Round:
         new_success: of the new policy, in trials.
         accepted: whether the new policy drives from now on.
         reason: why, or why not.
-        driving: the round whose checkpoint drives from now on.
+        driving: the round whose checkpoint drives from now on; None if that of no round does.
         seconds: of wall time that the round took.
     """
 
@@ -75,7 +75,7 @@ class Round:
     new_success: float | None
     accepted: bool
     reason: str
-    driving: int
+    driving: int | None
     seconds: float
     left_out: Mapping[str, int] = field(default_factory=dict)
 
@@ -152,8 +152,9 @@ class Rounds:
         partial = self._partial(done.number)
         try:
             write_json(partial / ROUND, asdict(done))
-            (partial / COLLECTED).unlink(missing_ok=True)
-            partial.rename(self.round_folder(done.number))
+            # The note goes last: without it a partial round is removed with what was collected.
+            folder = partial.rename(self.round_folder(done.number))
+            (folder / COLLECTED).unlink(missing_ok=True)
             descriptor = os.open(self.folder, os.O_RDONLY)
             try:
                 os.fsync(descriptor)

@@ -92,22 +92,34 @@ class Hands:
         self, policy: Policy, expert: Expert, gate: Gate, human: SimulatedHuman | None = None
     ) -> None:
         self._policy, self._expert, self._gate, self._human = policy, expert, gate, human
+        self._chosen, self._since_ns = '', 0
         self._drove: list[str] = []
         self._labels: list[Action] = []
 
     def act(self, frame: Frame) -> Action:
         """The action of whom the gate chooses."""
         action, right = self._policy.act(frame), self._expert(frame)
-        driving = self._drove[-1] if self._drove else ''
         takeover = self._human is not None and self._human.wants_control(action, right)
         signals = self._policy.signals
         view = View(
-            frame.tick_ns, driving, action, right,
+            frame.tick_ns, self._chosen, action, right,
             signals.get('uncertainty'), signals.get('risk'), takeover,
         )  # fmt: skip
-        self._drove.append(self._gate.choose(view).stream)
+        if (stream := self._gate.choose(view).stream) != self._chosen:
+            self._chosen, self._since_ns = stream, frame.tick_ns
+        self._drove.append(TELEOP if self._stale else stream)
         self._labels.append(right)
         return action if self._drove[-1] == POLICY else right
+
+    @property
+    def _stale(self) -> bool:
+        """Whether the policy's action was planned before it was chosen to drive.
+
+        As with the supervisor, the expert then drives on until the policy has planned anew. (Over
+        topics a human who has let go does not, and the robot holds: here nothing can.)
+        """
+        chosen, before = self._chosen == POLICY, self._drove and self._drove[-1] == TELEOP
+        return bool(chosen and before and self._policy.planned_ns < self._since_ns)
 
     def collected(self, rollout: Rollout, contract: Contract) -> Collected:
         """What came of it, with the frames that the expert was asked about."""

@@ -83,11 +83,13 @@ class NewCheckpoints:
 
     Attributes:
         offered: SHA-256 of the last weights that were offered.
+        drives: the checkpoint that drives, as the policy node says it: folder (SHA-256); '' while
+            it has said nothing.
     """
 
     def __init__(self, node: Node, offers: Offers, folder: Path) -> None:
         self._node, self._offers, self._folder = node, offers, folder
-        self.offered, self._drives = '', ''
+        self.offered, self.drives = '', ''
         self._told = node.create_subscription(
             String, 'policy/checkpoint', self._on_checkpoint, LATCHED
         )
@@ -99,9 +101,9 @@ class NewCheckpoints:
     async def offer(self) -> None:
         """Offers what is new; without an answer it is offered again at the next call."""
         digest = await Background(self._node, lambda: read_digest(self._folder))
-        if digest in ('', self.offered) or not self._drives or not self._offers.ready:
+        if digest in ('', self.offered) or not self.drives or not self._offers.ready:
             return
-        if digest not in self._drives:
+        if digest not in self.drives:
             answer = await self._offers.offer(self._folder)
             if answer is None:
                 return
@@ -109,4 +111,4 @@ class NewCheckpoints:
         self.offered = digest
 
     def _on_checkpoint(self, message: String) -> None:
-        self._drives = message.data
+        self.drives = message.data

@@ -180,8 +180,10 @@ class RecordedTopics(Mapping[str, RecordedTopic]):
         if traffic.last_ns is None:
             return 'no message yet'
         age_s = traffic.age_ns(now_ns) / 1e9
-        if topic.max_age_s is None or lockstep or age_s <= topic.max_age_s:
+        if topic.max_age_s is None or lockstep or abs(age_s) <= topic.max_age_s:
             return ''
+        if age_s < 0.0:
+            return f'the clock was set back, and none came since (by {-age_s:.2f} s)'
         return f'the newest message came {age_s:.2f} s ago (at most {topic.max_age_s} s)'
 
     def _unmatched_reason(self, topic: RecordedTopic) -> str:

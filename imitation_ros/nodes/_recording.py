@@ -82,7 +82,9 @@ class Recording:
             if self._writer.error is None:
                 self.stop('disk_full' if self._writer.low_space else 'unknown', counts)
             elif not self.folder.exists():
-                repair(self.folder.with_name(self.folder.name + RECORDING))
+                repaired = repair(self.folder.with_name(self.folder.name + RECORDING))
+                if repaired.kept or not repaired.episode:
+                    return str(repaired)
         except EpisodeError as error:
             return f'what came before is repaired at the next start ({error})'
         return f'what came before is in {self.folder}'

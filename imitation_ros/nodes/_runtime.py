@@ -21,13 +21,15 @@ from rclpy.signals import SignalHandlerOptions
 PARENT = 'IMITATION_ROS_PARENT'
 """Environment variable with the process id of the graph that started a node."""
 PR_SET_PDEATHSIG = 1
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""Ctrl-C; `kill`, launch, systemd; a terminal or ssh session that is closed; Ctrl-\\."""
 
 
 def run_node(make_node: Callable[[], ManagedNode], args: Sequence[str] | None = None) -> int:
-    """Runs a node until SIGINT, SIGTERM or an error, and closes it.
+    """Runs a node until a signal asks it to end, or an error, and closes it.
 
     rclpy's own signal handlers end the context before anyone can send a last command, and without
-    handlers SIGTERM kills outright; so the handlers here only ask the loop to end.
+    handlers a signal kills outright; so the handlers here only ask the loop to end.
 
     Returns:
         The exit code: 0, 1 after an error, 2 for bad parameters.
@@ -110,6 +112,7 @@ def _stop_on_signals() -> Callable[[], bool]:
     def ask(number: int, frame: FrameType | None) -> None:
         asked.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, ask)
+    for number in ENDS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # by nohup
+            signal.signal(number, ask)
     return lambda: bool(asked)

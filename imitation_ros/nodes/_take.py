@@ -13,6 +13,7 @@ import threading
 import time
 from typing import Any, NamedTuple, TypeVar
 
+from imitation_ros.episodes.receipt import ReceiptTimes
 from imitation_ros.nodes._messages import message_class
 from rclpy.callback_groups import CallbackGroup
 from rclpy.event_handler import SubscriptionEventCallbacks
@@ -35,7 +36,8 @@ class Taken(NamedTuple):
         topic: as it was given to `subscribe`.
         data: serialized, with its encapsulation header.
         source_ns: when it was published, wall time.
-        received_ns: from when on it could be taken, wall time: received, and those before it too.
+        received_ns: from when on it could be taken, wall time: received, and those before it too
+            (`episodes/receipt.py`).
         sequence: number that its publisher gave it, None where the middleware has none.
         publisher: who published it, None where rclpy does not say (Jazzy).
     """
@@ -66,7 +68,7 @@ class Taker:
         self._node, self._on_message = node, on_message
         self._group = _HandsOff()
         self._entries: dict[str, _Entry] = {}
-        self._received_ns: dict[str, int] = {}  # topic → of the newest message
+        self._times = ReceiptTimes()
         self._lock = threading.RLock()  # of the entries
         self._calls: deque[Callable[[], None]] = deque()
         self._changed = self._closing = False
@@ -146,6 +148,10 @@ class Taker:
         self._calls.append(function)
         self._wake()
 
+    def count_time_anew(self) -> None:
+        """Another episode begins; to be called between two messages."""
+        self._times.forget()
+
     def close(self) -> None:
         """Ends the thread and all subscriptions."""
         self._closing = True
@@ -193,22 +199,20 @@ class Taker:
 
     def _drain(self, entry: _Entry) -> None:
         take, message_type = entry.subscription.handle.take_message, entry.subscription.msg_type
+        self._times.look_at(time.time_ns(), time.monotonic_ns())
         for _ in range(MAX_AT_ONCE):
             taken = take(message_type, True)
             if taken is None:
                 return
             data, info = taken
             publisher = info.get('publisher_gid')
-            # One that had to be sent again is received after those which it holds up.
             received_ns = info['received_timestamp'] or time.time_ns()  # some middleware has none
-            received_ns = max(received_ns, self._received_ns.get(entry.topic, 0))
-            self._received_ns[entry.topic] = received_ns
             self._on_message(
                 Taken(
                     entry.topic,
                     data,
                     info['source_timestamp'],
-                    received_ns,
+                    self._times.at(entry.topic, received_ns),
                     info['publication_sequence_number'],
                     publisher['data'] if publisher else None,
                 )

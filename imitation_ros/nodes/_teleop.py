@@ -1,4 +1,7 @@
-"""What the nodes for a device in a person's hands share: a tick, feedback, and requests."""
+"""What the nodes for a device in a person's hands share: a tick, feedback, and requests.
+
+They also hear what the supervisor decides: a device must follow the robot while others drive.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from typing import Any
 
 from imitation_ros.errors import MessageError
 from imitation_ros.frames.alignment import feedback_decoders
+from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import CLASS, Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.nodes._managed import ManagedNode
-from imitation_ros.nodes._messages import message_class, qos_profile
+from imitation_ros.nodes._messages import message_class, qos_profile, RELIABLE
 from imitation_ros.nodes._params import NodeParams, param, ParameterError
 from imitation_ros.nodes._streams import ActionStream
+from imitation_ros.supervision.authority import Mode
+from imitation_ros.supervision.gating import EVERY
 from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
@@ -39,10 +46,17 @@ class DeviceNode(ManagedNode):
     Attributes:
         lost: whether there is no action because the device is lost, and not because the operator
             let go of it: who has taken over does not give back by a pulled plug.
+        held: whether somebody is at the device though it has no action now: they are asked for,
+            and the robot holds.
+        motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
+        driving: whether its actions are executed.
+        watched: whether the expert is asked about every tick, whoever drives.
+        executed: discrete part → index of the class that others told it last, where that is known.
     """
 
     params: DeviceParams
-    lost = False
+    lost = held = False
+    motion: float | None = None
 
     def check_params(self) -> None:
         """Refuses to start without a contract."""
@@ -66,10 +80,17 @@ class DeviceNode(ManagedNode):
         self._owned: list[tuple[Any, Any]] = []
         self._measured: dict[str, tuple[Array, int]] = {}
         self._asked: list[int] = []  # ticks to go until authority is asked for
+        self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
+        self.driving = self.watched = False
+        self.executed: dict[str, int] = {}
         self.open_device()
         self._actions = ActionStream(self, self.contract, 'teleop')
         self._subscribe_feedback()
+        decisions = self.create_subscription(
+            message_class(STATUS_TYPE), STATUS_TOPICS['executed'], self._on_decision, RELIABLE
+        )
+        self.own(self.destroy_subscription, decisions)
         self._service_clients: dict[str, Any] = {}
         period_s = self.contract.tick_period_ns / 1e9
         clock = Clock(clock_type=ClockType.STEADY_TIME)
@@ -100,6 +121,26 @@ class DeviceNode(ManagedNode):
                 fresh[part] = vector
         return fresh
 
+    def hear(self, message: Any) -> None:
+        """Takes when a message of the device came, and how late.
+
+        A device keeps no simulated time: there its stamps say nothing.
+        """
+        self._heard_ns, stamp = time.monotonic_ns(), stamp_ns(message)
+        simulated = self.get_parameter('use_sim_time').value
+        ros_ns = self.get_clock().now().nanoseconds
+        self._late_ns = 0 if simulated or stamp is None else ros_ns - stamp
+
+    def unheard(self, topic: str, timeout_s: float, now_ns: int) -> str:
+        """Why what the device said last does not count at a steady time, or ''."""
+        silent_s, late_s = (now_ns - self._heard_ns) / 1e9, self._late_ns / 1e9
+        if silent_s > timeout_s:
+            return f'nothing on {topic}'
+        if late_s < -timeout_s:
+            return f'{topic} is stamped {-late_s:.2f} s ahead'
+        age_s = silent_s + max(0.0, late_s)
+        return f'{topic} is {age_s:.2f} s old' if age_s > timeout_s else ''
+
     def ask(self, service: str) -> None:
         """Calls a Trigger service and tells the operator the answer."""
         if service == RESUME:
@@ -117,9 +158,11 @@ class DeviceNode(ManagedNode):
             if not self.active:
                 return
             tick_ns = self.get_clock().now().nanoseconds
-            values = {'engaged': 'false' if action is None else 'true'}
+            values = {'engaged': 'true' if action is not None or self.held else 'false'}
             if action is None and self.lost:
                 values['lost'] = 'true'
+            if action is not None and self.motion is not None:
+                values['motion'] = f'{self.motion:.2f}'
             self._actions.send(tick_ns, action, reason, lambda: values)
         self._asked = [ticks - 1 for ticks in self._asked]
         while self._asked and self._asked[0] <= 0:
@@ -138,6 +181,23 @@ class DeviceNode(ManagedNode):
 
     def _tell_answer(self, service: str, response: Trigger.Response) -> None:
         self.tell(f'{service}: {"" if response.success else "refused: "}{response.message}')
+
+    def _on_decision(self, message: Any) -> None:
+        try:
+            values = Status.decode(message).values
+        except MessageError as error:
+            topic = STATUS_TOPICS['executed']
+            self.get_logger().warning(f'{topic}: {error}', throttle_duration_sec=5.0)
+            return
+        mine = values.get('source') == self.get_name()
+        self.driving = mine and values.get('mode') in (Mode.EXPERT.value, Mode.HANDOFF.value)
+        self.watched = values.get('labels') == EVERY
+        if self.driving:
+            return  # what it is told now is our own word
+        for name, part in self.contract.actions.items():
+            told = values.get(f'{CLASS}{name}')
+            if told in part.classes:
+                self.executed[name] = part.classes.index(told)
 
     def _subscribe_feedback(self) -> None:
         sources = {source.topic: source for source in self.contract.sources}

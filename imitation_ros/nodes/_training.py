@@ -37,7 +37,7 @@ class Training:
         try:
             result = self._pipe.recv()
             self.process.kill()  # an interpreter that ends by itself takes a second for it
-        except EOFError:
+        except (EOFError, OSError):  # before its answer, or in the midst of it
             self.process.join()
             result = f'the training ended with exit code {self.process.exitcode}'
         self.process = None

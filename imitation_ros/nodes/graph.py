@@ -38,7 +38,11 @@ STOP_ORDER = (
 SERVICES: dict[str, dict[str, Any]] = {
     'sim_arm': {'reset': Trigger, 'pause': SetBool},
     'supervisor': dict.fromkeys(
-        ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'), Trigger
+        (
+            *('stop', 'emergency_stop', 'resume', 'home'),
+            *('take', 'give_back', 'discard_correction'),
+        ),
+        Trigger,
     ),
     'recorder': {'start': Trigger, 'success': Trigger, 'failure': Trigger, 'discard': Trigger},
     'policy': {'reload': Trigger, 'rollback': Trigger},

@@ -13,6 +13,7 @@ from imitation_ros.frames.alignment import feedback_decoders
 from imitation_ros.frames.contract import Contract
 from imitation_ros.frames.status import ACK_TOPIC, action_topic, EPISODE_TOPIC, STATUS_TOPICS
 from imitation_ros.teleop.keyboard import REQUESTS
+from imitation_ros.teleop.relay import FOREIGN
 
 ENCLAVES = '/imitation_ros'
 PARAMETER_SERVICES = (
@@ -55,13 +56,16 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
     camera = {'camera/image_raw', 'camera/camera_info'}
     offers = {'policy/set_parameters', 'policy/reload'}
     health, checkpoint, clock = {'/diagnostics'}, {'policy/checkpoint'}, {'/clock'}
-    statuses = {STATUS_TOPICS['executed'], ACK_TOPIC}
+    decision = {STATUS_TOPICS['executed']}
     proposed = {'policy': said['policy'], 'teleop': said['teleop']}
     return {
         'supervisor': _node(
             said['executed'] | health,
             proposed['policy'] | proposed['teleop'] | feedback | clock | {'emergency_stop'},
-            _own('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
+            _own(
+                *('stop', 'emergency_stop', 'resume', 'home'),
+                *('take', 'give_back', 'discard_correction'),
+            ),
         ),
         'policy': _node(
             said['policy'] | checkpoint, observed | clock, _own('reload', 'rollback', 'adapt')
@@ -72,7 +76,10 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
             _own('start', 'success', 'failure', 'discard'),
         ),
         'trainer': _node(
-            {'trainer/status'} | health, checkpoint | clock, _own('train', 'rollback'), offers
+            {'trainer/status'} | health,
+            checkpoint | clock,
+            _own('train', 'rollback'),
+            offers | {'supervisor/set_parameters'},
         ),
         'reward_trainer': _node(
             {'reward', 'reward/status'} | health,
@@ -81,17 +88,30 @@ def permissions(contract: Contract) -> dict[str, Permissions]:
             offers,
         ),
         'sim_arm': _node(
-            arm | camera | {EPISODE_TOPIC}, {*parts, *statuses}, _own('reset', 'pause')
+            arm | camera | {EPISODE_TOPIC}, {*parts, *decision, ACK_TOPIC}, _own('reset', 'pause')
         ),
         'teleop_expert': _node(said['teleop'], observed | said['policy'] | clock),
         'teleop_joy': _node(
             said['teleop'],
-            feedback | clock | {'joy'},
+            feedback | decision | clock | {'joy'},
             request=[f'supervisor/{service}' for service in JOY_SERVICES],
         ),
-        'teleop_keyboard': _node(said['teleop'], feedback | clock, request=REQUESTS.values()),
+        'teleop_keyboard': _node(
+            said['teleop'], feedback | decision | clock, request=REQUESTS.values()
+        ),
         'teleop_leader': _node(
-            said['teleop'], feedback | clock | {'leader/joint_states'}, _own('engage')
+            said['teleop'],
+            feedback | decision | clock | {'leader/joint_states'},
+            _own('engage'),
+        ),
+        'teleop_relay': _node(
+            said['teleop'],
+            feedback
+            | decision
+            | clock
+            | {'deadman'}
+            | {action_topic(FOREIGN, part) for part in parts},
+            _own('engage'),
         ),
     }
 

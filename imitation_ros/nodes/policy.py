@@ -16,7 +16,7 @@ from typing import Any
 from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.learning.meta.meta_policy import load_meta_policy
-from imitation_ros.learning.meta.recorded import adapt_recorded, corrected_by, newest_episode
+from imitation_ros.learning.meta.recorded import adapt_below, corrected_by, newest_episode
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
@@ -267,10 +267,10 @@ class PolicyNode(ManagedNode):
             if not self.params.meta or not path:
                 raise CheckpointError('parameters meta and episode: not set; valid: folders')
             episode = newest_episode(Path(path))
-            out = Path(self.params.adapted) / episode.name
             parent = load_meta_policy(self.params.meta, self._contract)
             before, showing = corrected_by(episode, Path(self._driver.path), self._contract)
-            verdict = adapt_recorded(parent, [*before, episode], out, showing)
+            adapted = Path(self.params.adapted)
+            out, verdict = adapt_below(parent, [*before, episode], adapted, showing)
         except ImitationError as error:
             return error
         except Exception as error:  # whatever it is, the policy that drives stays

@@ -119,7 +119,9 @@ class RecorderNode(ManagedNode):
     def _repair_unfinished(self) -> None:
         for folder in find_unfinished(self.params.out):
             try:
-                self.get_logger().warning(str(repair(folder)))
+                repaired = repair(folder)
+                log = self.get_logger().error if repaired.kept else self.get_logger().warning
+                log(str(repaired))
             except EpisodeError as error:
                 self.get_logger().error(str(error))
 
@@ -211,6 +213,7 @@ class RecorderNode(ManagedNode):
         check_free_space(self.params.out, min_free_bytes)
         self._repair_unfinished()
         self._topics.adapt(recording=False)
+        self._taker.call(self._taker.count_time_anew)
         self._wait_until_nothing_is_missing()
         seed = live_value(self, 'seed')
         info = EpisodeInfo(
@@ -276,6 +279,7 @@ class RecorderNode(ManagedNode):
 
     def _begin(self, recording: Recording) -> None:
         self._failure = ''
+        self._taker.count_time_anew()
         self._count_anew()
         self._recording = recording
 

@@ -17,6 +17,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError, MessageError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import EPISODE_TOPIC, Status
+from imitation_ros.learning.improvement import improve_in_background, Improvement
 from imitation_ros.learning.irl.network import INPUTS, RewardConfig
 from imitation_ros.learning.irl.reward import Reward
 from imitation_ros.learning.reward_rounds import (
@@ -50,12 +51,13 @@ class RewardTrainerParams(NodeParams):
 
     contract: str = param('', "The robot's contract: a path, or the name of an own one.")
     demonstrations: str = param('', "The expert's episodes: a data set of the recorder.")
+    random: str = param('', 'Episodes of random behaviour, which scores 0; empty: made up.')
     out: str = param('reward', 'Folder of the run: roll-outs, rounds and the reward.')
     lockstep: bool = param(False, 'A tick is a stamp that all observations carry.')
     inputs: str = param('state_action', 'What the reward looks at.', one_of=INPUTS)
     objective: str = param(
-        'gail', 'What it is trained to do: tell apart, or keep a margin.',
-        one_of=('gail', 'margin'),
+        'gail', 'What it is trained to do: tell apart, keep a margin, or rank episodes.',
+        one_of=('gail', 'margin', 'ranking'),
     )  # fmt: skip
     learning_rate: float = param(3e-4, "Of the reward's training.", low=1e-8, high=1.0)
     updates: int = param(500, 'Of the reward in a round.', low=1)
@@ -72,6 +74,9 @@ class RewardTrainerParams(NodeParams):
     policy: str = param('policy', 'Node that checkpoints are offered to; empty: none.')
     checkpoint: str = param(
         '', 'Folder where something improves a policy on the reward; offered when it changes.'
+    )
+    improve_updates: int = param(
+        0, 'Of the offline method that improves what drives, into checkpoint; 0: none.', low=0
     )
     seed: int = param(0, 'Of weights and batches.', low=0)
 
@@ -93,6 +98,8 @@ class RewardTrainerNode(ManagedNode):
         for name in ('contract', 'demonstrations'):
             if not getattr(self.params, name):
                 raise ParameterError(f'reward_trainer: parameter {name} is not set; valid: a path')
+        if self.params.improve_updates and not self.params.checkpoint:
+            raise ParameterError('reward_trainer: improve_updates needs the parameter checkpoint')
 
     def build(self) -> None:
         """Opens the run, which refuses demonstrations that it cannot use, and creates topics."""
@@ -100,11 +107,13 @@ class RewardTrainerNode(ManagedNode):
         params = self.params
         contract = load_contract(params.contract)
         folder, shown = Path(params.out).resolve(), Path(params.demonstrations).resolve()
-        self._request = folder, shown, contract, params.settings, params.seed
+        random = Path(params.random).resolve() if params.random else None
+        self._request = folder, shown, contract, params.settings, params.seed, random
         self._rounds = RewardRounds(*self._request)
         self._rollouts = Rollouts(contract, params.longest_episode)
         self._writing = threading.Lock()
-        self._training = Training()
+        self._training, self._improving = Training(), Training()
+        self._improved = ''
         self._owned: list[tuple[Any, Any]] = []
         self._last, self._trouble = self._rounds.last, self._rounds.trouble
         self._seen = self._rounds.seen
@@ -117,6 +126,7 @@ class RewardTrainerNode(ManagedNode):
     def halt(self) -> None:
         """Gives up a training; the rounds that are whole stay."""
         self._training.give_up()
+        self._improving.give_up()
         self._rollouts.end()
         self._keep(self._rollouts.take())
 
@@ -161,16 +171,24 @@ class RewardTrainerNode(ManagedNode):
 
     # Rounds.
 
+    @property
+    def _at_work(self) -> str:
+        """What a process beside the node does; '' if there is none."""
+        if self._training.process is not None:
+            return 'training'
+        return 'improving' if self._improving.process is not None else ''
+
     async def _watch(self) -> None:
         """Once a second: what the policy did, whether a training has ended, what to offer."""
         if not self.active:
             return
         await self._take_result()
-        finished, resting = self._rollouts.take(), self._training.process is None
+        self._take_improvement()
+        finished, resting = self._rollouts.take(), not self._at_work
         await Background(self, lambda: self._keep(finished, forget=resting))
         wanted = self.params.train_every_episodes
         enough = wanted and self._seen - self._tried >= wanted
-        if self.active and enough and self._training.process is None:
+        if self.active and enough and not self._at_work:
             self._train()
         if self.active and self.params.checkpoint:
             await self._new.offer()
@@ -208,6 +226,28 @@ class RewardTrainerNode(ManagedNode):
             self.get_logger().error(f'{trouble}; {kept}')
         else:
             self.get_logger().info(f'reward version {self._stream.version} is in use')
+            self._improve()
+
+    def _improve(self) -> None:
+        """Starts the offline method beside the node, if that is wanted."""
+        params = self.params
+        if not params.improve_updates or not self.active:
+            return
+        if not self._new.drives:
+            self._improved = 'no policy node has said what drives'
+            return
+        out = Path(params.checkpoint).resolve()
+        wanted = self._new.drives, out, params.improve_updates
+        self._improving.start(improve_in_background, (*self._request, *wanted))
+
+    def _take_improvement(self) -> None:
+        result: Improvement | str | None = self._improving.result()
+        if isinstance(result, Improvement):
+            self._improved = f'{result.checkpoint:.8} on reward version {result.version}'
+            self.get_logger().info(f'improved on {result.steps} recorded steps: {self._improved}')
+        elif result is not None:
+            self._improved = result
+            self.get_logger().error(f'no better policy: {result}')
 
     def _closing(self, result: RewardRound | str) -> Callable[[], tuple[str, Reward | None]]:
         """What is left to do after a round, away from the ticks: → trouble, new reward."""
@@ -226,7 +266,7 @@ class RewardTrainerNode(ManagedNode):
     def _on_train(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
             response.message = 'the trainer is not active'
-        elif self._training.process is not None:
+        elif self._at_work:
             response.message = 'a training is at work'
         elif not self._seen:
             response.message = 'no roll-out of the policy yet'
@@ -241,12 +281,13 @@ class RewardTrainerNode(ManagedNode):
     def _tell(self) -> None:
         health = self._last.health if self._last else None
         values: dict[str, object] = {
-            'state': 'training' if self._training.process is not None else 'waiting',
+            'state': self._at_work or 'waiting',
             'version': self._stream.version,
             'stale': str(bool(self._trouble)).lower(),
             'episodes seen': self._seen,
             'episodes waiting': self._seen - self._tried,
             'offered': self._new.offered,
+            'improved': self._improved,
         }
         if self._last is not None and health is not None:
             numbers = ('expert', 'actor', 'separation', 'accuracy', 'auc')

@@ -21,21 +21,16 @@ from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import (
     action_topic,
+    CLASS,
     Status,
     STATUS_TOPICS,
     STATUS_TYPE,
     TickAction,
 )
+from imitation_ros.nodes._emergency import EmergencyTopic
 from imitation_ros.nodes._limits import make_guard
 from imitation_ros.nodes._managed import ManagedNode
-from imitation_ros.nodes._messages import (
-    LATCHED,
-    message_class,
-    new,
-    qos_profile,
-    RELIABLE,
-    SENSOR,
-)
+from imitation_ros.nodes._messages import message_class, new, qos_profile, RELIABLE, SENSOR
 from imitation_ros.nodes._params import live_value, load_params, NodeParams, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._sole import second_publisher
@@ -45,16 +40,18 @@ from imitation_ros.supervision.authority import Mode, STREAMS
 from imitation_ros.supervision.gates import GateConfig, GATES, SCHEDULES
 from imitation_ros.supervision.mux import Command, Mux
 from imitation_ros.supervision.noise import ActionNoise
-from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS
+from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS, unfit
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
-from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-EMERGENCY_TOPIC = 'emergency_stop'
+SERVICES = (
+    *('stop', 'emergency_stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
+)
+"""Its own, each a Trigger."""
 TICKS_IN_A_DECISION = 3
 """At most; a source may be two ticks late without being silent."""
 GATE_SETTINGS = (
@@ -176,6 +173,9 @@ class SupervisorNode(ManagedNode):
         self.params: SupervisorParams = load_params(self, SupervisorParams)
         if not self.params.contract:
             raise ParameterError('supervisor: parameter contract is not set; valid: a path')
+        gate = self._gate_config()
+        if gate is not None and (problem := unfit(self.params.takeover, gate)):
+            raise ParameterError(f'supervisor: {problem}')
 
     def build(self) -> None:
         """Creates topics, services and timers. None of them moves the robot before `start`."""
@@ -209,7 +209,8 @@ class SupervisorNode(ManagedNode):
         self._most_in_a_decision = TICKS_IN_A_DECISION * ceil(ratio)
         self._diagnosed: Mode | None = None
         self._notice = ''
-        self._discarded: int | None = None  # first tick of a correction that was taken back
+        self._discarded: int | None = None  # first tick of what was taken back, not yet said
+        self._classes: dict[str, str] = {}  # discrete part → what it was told last
         self._resting: list[Future] = []  # who waits for the robot to rest
         self._warn_about_silence()
         self._create_publishers()
@@ -224,12 +225,10 @@ class SupervisorNode(ManagedNode):
             pose, topic = message_class('geometry_msgs/msg/PoseStamped'), params.tool_topic
             tool = self.create_subscription(pose, topic, self._on_tool, SENSOR)
             self._own(self.destroy_subscription, tool)
-        for qos in (SENSOR, LATCHED):  # whoever publishes it, and what was said before
-            stop = self.create_subscription(Bool, EMERGENCY_TOPIC, self._on_emergency, qos)
-            self._own(self.destroy_subscription, stop)
+        self._own(EmergencyTopic.close, EmergencyTopic(self, self._on_emergency))
         # In the default group, a stop that waits for the robot to rest would stop the timer.
         groups = {'stop': ReentrantCallbackGroup()}
-        for name in ('stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'):
+        for name in SERVICES:
             handler, group = getattr(self, f'_on_{name}'), groups.get(name)
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._own(self.destroy_service, service)
@@ -244,6 +243,10 @@ class SupervisorNode(ManagedNode):
         timer = self.create_timer(1.0, self._on_diagnostics_timer, clock=steady)
         self._own(self.destroy_timer, timer)
 
+    def start(self) -> None:
+        """Says nothing until somebody has authority; what was commanded before is forgotten."""
+        self._mux.begin()
+
     def halt(self) -> None:
         """Brings the robot to rest: braking within the limits, then the last command is a hold."""
         for command in self._mux.last_commands(self._ros_ns()):
@@ -251,6 +254,8 @@ class SupervisorNode(ManagedNode):
             if not self.params.lockstep:
                 time.sleep(1 / self._contract.command_hz)
         self._decide()
+        if not self.params.lockstep:
+            self._diagnose(self._mux.authority.mode)
         self._tell_resting()
 
     def release(self) -> None:
@@ -290,12 +295,12 @@ class SupervisorNode(ManagedNode):
         late_ns = 0 if self.params.lockstep else self._ros_ns() - (stamp_ns(message) or 0)
         fence.take(np.array([at.x, at.y, at.z]), time.monotonic_ns(), late_ns)
 
-    def _on_emergency(self, message: Bool) -> None:
-        if message.data == self._mux.pressed:
+    def _on_emergency(self, pressed: bool) -> None:
+        if pressed == self._mux.pressed:
             return
-        self._mux.emergency(message.data)
-        pressed = 'pressed' if message.data else 'released; ~/resume gives authority again'
-        self.get_logger().warning(f'emergency stop {pressed}')
+        self._mux.emergency(pressed)
+        text = 'pressed' if pressed else 'released; ~/resume gives authority again'
+        self.get_logger().warning(f'emergency stop {text}')
 
     # Commands.
 
@@ -316,6 +321,7 @@ class SupervisorNode(ManagedNode):
             if changed or len(self._tick) >= self._most_in_a_decision:
                 self._decide()
             self._send(command)
+            self._diagnose(command.mode)
         if self._mux.resting:
             self._tell_resting()
 
@@ -323,6 +329,8 @@ class SupervisorNode(ManagedNode):
         for part, vector in command.action.items():
             message = self._codecs[part].encode(vector, self._ros_stamp(command), new)
             self._commands[part].publish(message)
+            if classes := self._contract.actions[part].classes:
+                self._classes[f'{CLASS}{part}'] = classes[int(vector[0])]
         self._tick.append(command)
 
     def _decide(self) -> None:
@@ -335,6 +343,7 @@ class SupervisorNode(ManagedNode):
             'fingerprint': self._fingerprint,
             'mode': last.mode.value,
             'source': last.source,
+            **self._classes,
         }
         gating = self._mux.gating
         if gating is not None and self._mux.authority.gated:
@@ -343,8 +352,11 @@ class SupervisorNode(ManagedNode):
             values['discarded'], self._discarded = str(self._discarded), None
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
         self._decision.publish(status.encode(new))
-        if not self.params.lockstep and last.mode is not self._diagnosed:
-            self._diagnosed = last.mode  # who looks for the reason shall not wait a second for it
+
+    def _diagnose(self, mode: Mode) -> None:
+        """Says at once why the mode is a new one: who looks for it shall not wait a second."""
+        if mode is not self._diagnosed:
+            self._diagnosed = mode
             self._on_diagnostics_timer()
 
     # Services.
@@ -384,9 +396,19 @@ class SupervisorNode(ManagedNode):
             await self._resting[-1]
         return _respond(response, True, text)
 
+    def _on_emergency_stop(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        """A stop that latches as a fault: unlike after ~/stop, nothing but ~/resume moves on."""
+        self._mux.fail('emergency stop by ~/emergency_stop')
+        self.get_logger().warning(self._mux.authority.fault)
+        return _respond(response, True, f'{self._mux.authority.fault}; ~/resume ends a fault')
+
     def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if not self.active:
             return _respond(response, False, 'the supervisor is not active')
+        if intruder := second_publisher(self, self._sole):
+            return _respond(response, False, intruder)
         started, text = self._mux.home(time.monotonic_ns())
         self._tell_resting()
         self.get_logger().info(f'home: {text}')
@@ -399,10 +421,12 @@ class SupervisorNode(ManagedNode):
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """The next decision says so: what the expert did since then gives no labels."""
-        self._discarded = self._mux.corrections.discard()
-        if self._discarded is None:
+        first = self._mux.corrections.discard()
+        if first is None:
             return _respond(response, False, 'there is no correction to discard')
-        return _respond(response, True, f'discarded from tick {self._discarded} on')
+        if self._discarded is None:  # else the next decision says more than that already
+            self._discarded = first
+        return _respond(response, True, f'discarded from tick {first} on')
 
     def _on_give_back(
         self, request: Trigger.Request, response: Trigger.Response
@@ -413,10 +437,12 @@ class SupervisorNode(ManagedNode):
         if self.params.takeover != BUTTON:
             refusal = f"parameter takeover is '{self.params.takeover}'; valid here: '{BUTTON}'"
             return _respond(response, False, refusal)
-        if not self._mux.authority.gated:
+        authority = self._mux.authority
+        waits = authority.holder is None and live_value(self, 'gate')
+        if not authority.gated and not waits:
             return _respond(response, False, 'no gate has authority; set gate and call ~/resume')
         self._mux.takeover.press(on)
-        return _respond(response, True, text)
+        return _respond(response, True, f'{text}, from ~/resume on' if waits else text)
 
     def _tell_resting(self) -> None:
         while self._resting:
@@ -446,9 +472,11 @@ class SupervisorNode(ManagedNode):
     def _watch_graph(self) -> None:
         """Nobody else may publish where this node does, and no stream may have two sources."""
         intruder = second_publisher(self, self._sole)
-        if intruder and intruder != self._mux.authority.fault:
+        if not intruder:
+            return
+        if intruder != self._mux.authority.fault:
             self.get_logger().error(intruder)
-            self._mux.fail(intruder)
+        self._mux.fail(intruder)  # again, too: nothing moves while it is there
 
     def _subscribe_feedback(self) -> None:
         self._feedback = feedback_decoders(self._contract)
@@ -478,6 +506,7 @@ class SupervisorNode(ManagedNode):
             'gate': self._mux.gating.config.gate if self._mux.gating else '',
             'correction': self._mux.corrections.notice,
             'excess': str(self._mux.excess.total),
+            'slowed': str(self._mux.excess.slowed),
             'novelty': self._mux.watches['policy'].values.get('novelty', ''),
         }
         for stream, watch in self._mux.watches.items():

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import sys
-import time
 from typing import Any
 
 from imitation_ros.errors import MessageError
@@ -45,7 +44,7 @@ class TeleopJoyParams(DeviceParams):
     )  # fmt: skip
     give_back_button: int = param(-1, 'Gives control back to it; -1: none.', low=-1, high=99)
     timeout_s: float = param(
-        0.5, 'Without a message for that long the joystick counts as let go, s.', low=0.05
+        0.1, 'Without a message for that long the joystick counts as let go, s.', low=0.05
     )
 
 
@@ -79,17 +78,18 @@ class TeleopJoyNode(DeviceNode):
         )
         self._joystick = Joystick(mapping)
         self._state: JoyState | None = None
-        self._heard_ns = 0
         subscription = self.create_subscription(Joy, params.topic, self._on_joy, SENSOR)
         self.own(self.destroy_subscription, subscription)
 
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """What the joystick says now."""
-        silent = now_ns - self._heard_ns > self.params.timeout_s * 1e9
+        unheard = self.unheard(self.params.topic, self.params.timeout_s, now_ns)
         self.lost = self._state is None or self._state.engaged
-        if self._state is None or silent or not self._state.engaged:
+        self._jog.follow(self.driving, self.executed)
+        if self._state is None or unheard or not self._state.engaged:
             self._jog.release()
-            return None, f'nothing on {self.params.topic}' if silent else 'dead-man button is up'
+            return None, unheard or 'dead-man button is up'
+        self.motion = self._jog.motion(self._state.deflection)
         action = self._jog.action(self._state.deflection, self.measured())
         return action, '' if action else 'no feedback from the robot'
 
@@ -100,7 +100,7 @@ class TeleopJoyNode(DeviceNode):
             self._state = None
             self.get_logger().warning(str(error), throttle_duration_sec=5.0)
             return
-        self._heard_ns = time.monotonic_ns()
+        self.hear(message)
         for request in self._state.requests:
             if request == 'switch':
                 self._jog.switch()

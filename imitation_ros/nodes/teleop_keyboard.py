@@ -62,10 +62,13 @@ class TeleopKeyboardNode(DeviceNode):
         for key in self._terminal.read():
             self._obey(self._keyboard.press(key, now_ns))
         self.lost = self._keyboard.engaged(now_ns)
+        self._jog.follow(self.driving, self.executed)
         if not self.lost:
             self._jog.release()
             return None, 'no key is pressed'
-        action = self._jog.action(self._keyboard.deflection(now_ns), self.measured())
+        deflection = self._keyboard.deflection(now_ns)
+        self.motion = self._jog.motion(deflection)
+        action = self._jog.action(deflection, self.measured())
         return action, '' if action else 'no feedback from the robot'
 
     def _obey(self, request: str | None) -> None:

@@ -38,7 +38,7 @@ class TeleopLeaderParams(DeviceParams):
         ('close', 'open'), 'Class below and above the threshold.'
     )
     timeout_s: float = param(
-        0.2, 'Without a message for that long the leader counts as let go, s.', low=0.02
+        0.1, 'Without a message for that long the leader counts as let go, s.', low=0.02
     )
 
 
@@ -65,7 +65,7 @@ class TeleopLeaderNode(DeviceNode):
         )
         self._leader = Leader(self.contract, mapping)
         self._action: Action | None = None
-        self._problem, self._heard_ns, self._engaged = '', 0, False
+        self._problem, self._engaged = '', False
         subscription = self.create_subscription(
             JointState, params.topic, self._on_joint_state, SENSOR
         )
@@ -74,42 +74,47 @@ class TeleopLeaderNode(DeviceNode):
 
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """Where the leader is now."""
+        self.held = False
         if self._lacking(now_ns):
             self.lost = self.lost or self._engaged
             self._engaged = False  # who comes back must say so
             return None, self._lacking(now_ns)
-        return (self._action, '') if self._engaged else (None, 'not engaged; call ~/engage')
+        if not self._engaged:
+            return None, 'not engaged; call ~/engage'
+        # What the robot cannot follow from where others brought it is no label of that place.
+        problem = '' if self.driving else self._mismatch(gripper=not self.watched)
+        self.held = self.lost = bool(problem)
+        return None if problem else self._action, problem
 
     def _lacking(self, now_ns: int) -> str:
-        if now_ns - self._heard_ns > self.params.timeout_s * 1e9:
-            return f'nothing on {self.params.topic}'
-        return self._problem
+        return self.unheard(self.params.topic, self.params.timeout_s, now_ns) or self._problem
 
     def _on_joint_state(self, message: JointState) -> None:
-        self._heard_ns = time.monotonic_ns()
+        self.hear(message)
         try:
-            self._action = self._leader.action(message.name, message.position)
+            self._action = self._leader.action(message.name, message.position, self.executed)
             self._problem = ''
         except MessageError as error:
             self._action, self._problem = None, str(error)
 
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        problem = self._distance() if request.data else ''
+        problem = self._mismatch() if request.data else ''
         self._engaged = request.data and not problem
         self.lost = self.lost and bool(problem)
         response.success = not problem
         response.message = problem or ('engaged' if self._engaged else 'let go')
         return response
 
-    def _distance(self) -> str:
-        """Why the robot cannot follow from here, or ''."""
+    def _mismatch(self, gripper: bool = True) -> str:
+        """Why the robot cannot follow from here, or ''; with or without a look at the gripper."""
         lacking = self._lacking(time.monotonic_ns())
         measured = self.measured().get(self._leader.part)
         if lacking or self._action is None:
             return lacking or f'nothing on {self.params.topic}'
         if measured is None:
             return 'no feedback from the robot'
-        return self._leader.too_far(self._action, measured)
+        far = self._leader.too_far(self._action, measured)
+        return far or (self._leader.other_gripper(self._action, self.executed) if gripper else '')
 
 
 def main(args: list[str] | None = None) -> int:

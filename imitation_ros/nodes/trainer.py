@@ -10,20 +10,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from imitation_ros.errors import EpisodeError
+from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig
 from imitation_ros.learning.dagger import DaggerConfig, NEEDS_ENSEMBLE
 from imitation_ros.learning.recorded_rounds import (
+    Before,
     read_recording,
     RecordedRounds,
     train_in_background,
 )
+from imitation_ros.learning.recorded_trials import by_checkpoint, RecordedTrial
 from imitation_ros.learning.rounds import Round
 from imitation_ros.nodes._background import Background
+from imitation_ros.nodes._driving import Driving
+from imitation_ros.nodes._gate_round import GateRound
 from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import LATCHED, RELIABLE
 from imitation_ros.nodes._offer import Offers
@@ -34,7 +38,6 @@ from imitation_ros.nodes._training import Training
 from imitation_ros.supervision.gates import GateConfig, GATES
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 WATCH_PERIOD_S = 1.0
@@ -47,10 +50,22 @@ class TrainerParams(NodeParams):
     contract: str = param('', "The robot's contract: a path, or the name of an own one.")
     episodes: str = param('episodes', "Folder of the recorder's data set.")
     out: str = param('dagger', 'Folder of the run: its rounds and their checkpoints.')
+    checkpoint: str = param(
+        '', 'Folder of the policy that drives before round 0, which is compared with it.'
+    )
+    demonstrations: str = param(
+        '', 'Data set that `checkpoint` was trained on; every round learns from it, too.'
+    )
     labels_per_round: int = param(
         0, 'New labels of the expert that start a round; 0: ~/train alone does.', low=0
     )
     policy: str = param('policy', 'Node that new policies are offered to; empty: none.')
+    supervisor: str = param(
+        'supervisor', 'Node that is told the number of the round (gate_round); empty: none.'
+    )
+    trial_episodes: int = param(
+        10, 'Recorded episodes after which success decides which policy drives; 0: never.', low=0
+    )
     gate: str = param(
         'human', "The supervisor's gate, for what it asks of a policy.", one_of=tuple(GATES)
     )
@@ -91,6 +106,13 @@ class TrainerParams(NodeParams):
         )
 
 
+class Read(NamedTuple):
+    """What counts of a recording before a round takes it: labels, and how the policy did."""
+
+    labels: int = 0
+    trial: RecordedTrial | None = None
+
+
 class TrainerNode(ManagedNode):
     """Recorded episodes in, checkpoints and offers out."""
 
@@ -102,19 +124,26 @@ class TrainerNode(ManagedNode):
 
     def build(self) -> None:
         """Opens the run, and creates topics, services and the timer."""
-        self._contract, config = load_contract(self.params.contract), self.params.config
-        self._recordings = Path(self.params.episodes).resolve()
-        folder = Path(self.params.out).resolve()
-        self._request = folder, self._recordings, self._contract, config, self.params.seed
+        params = self.params
+        self._contract, config = load_contract(params.contract), params.config
+        self._recordings = Path(params.episodes).resolve()
+        given = (params.checkpoint, params.demonstrations)
+        before = Before(*(Path(each).resolve() if each else None for each in given))
+        folder = Path(params.out).resolve()
+        self._request = folder, self._recordings, self._contract, config, params.seed, before
         self._rounds = RecordedRounds(*self._request)
-        self._labels: dict[str, int] = {}  # of recordings that no round has seen
+        if before.checkpoint and not before.demonstrations:
+            self.get_logger().warning(
+                f'demonstrations is not set: rounds learn from {self._recordings} alone'
+            )
+        self._read: dict[str, Read] = {}  # recordings that no round has seen
         self._tried: list[Path] = []  # what the last training was given
         self._training = Training()
-        self._offered: int | None = None
-        self._checkpoint, self._reason = '', ''
+        self._reason = ''
         self._owned: list[tuple[Any, Any]] = []
         self._create_topics()
         self._create_services()
+        self._driving = Driving(self, self._rounds, self._offers, self._say)
         group = MutuallyExclusiveCallbackGroup()
         timer = self.create_timer(
             WATCH_PERIOD_S, self._watch, callback_group=group,
@@ -128,8 +157,10 @@ class TrainerNode(ManagedNode):
 
     def release(self) -> None:
         """Destroys topics, services and the timer."""
-        if hasattr(self, '_offers'):
-            self._offers.close()
+        for name in ('_driving', '_offers', '_gate_round'):
+            if hasattr(self, name):
+                getattr(self, name).close()
+                delattr(self, name)
         while getattr(self, '_owned', []):
             destroy, entity = self._owned.pop()
             destroy(entity)
@@ -137,11 +168,9 @@ class TrainerNode(ManagedNode):
     def _create_topics(self) -> None:
         self._status = self.create_publisher(DiagnosticArray, 'trainer/status', LATCHED)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', RELIABLE)
-        told = self.create_subscription(String, 'policy/checkpoint', self._on_checkpoint, LATCHED)
         self._owned += [
             (self.destroy_publisher, self._status),
             (self.destroy_publisher, self._diagnostics),
-            (self.destroy_subscription, told),
         ]
 
     def _create_services(self) -> None:
@@ -150,40 +179,68 @@ class TrainerNode(ManagedNode):
             service = self.create_service(Trigger, f'~/{name}', handler, callback_group=group)
             self._owned.append((self.destroy_service, service))
         self._offers = Offers(self, self.params.policy, group)
-
-    def _on_checkpoint(self, message: String) -> None:
-        self._checkpoint = message.data
+        self._gate_round = GateRound(self, self.params.supervisor, group)
 
     # Rounds.
 
     async def _watch(self) -> None:
-        """Once a second: what is new, whether a training has ended, who should drive."""
+        """Once a second; what goes wrong is told, and looked at again after the next."""
         if not self.active:
             return
+        try:
+            await self._look()
+        except Exception as error:  # it would end the node
+            self._reason = _text(error)
+            self.get_logger().error(self._reason, throttle_duration_sec=60.0)
+            if self.active:
+                self._publish(DiagnosticStatus.ERROR, {})
+
+    async def _look(self) -> None:
+        """What is new, whether a training has ended, who drives, and who should."""
         self._take_result()
         waiting = self._rounds.waiting
-        self._labels = {name: self._labels[name] for name in self._labels
-                        if name in {path.name for path in waiting}}  # fmt: skip
-        for path in waiting:
-            if path.name not in self._labels:
-                self._labels[path.name] = await Background(self, self._counting(path))
-        wanted = self.params.labels_per_round
-        enough = wanted and sum(self._labels.values()) >= wanted
-        if self.active and enough and self._training.process is None and waiting != self._tried:
+        await self._read_new(waiting)
+        self._driving.follow()
+        wanted, labels = self.params.labels_per_round, self._labels
+        at_work = self._training.process is not None
+        if self.active and wanted and labels >= wanted and not at_work and waiting != self._tried:
             self._train(waiting)
         if self.active:
-            await self._offer_what_drives()
+            self._gate_round.keep(len(self._rounds.done))
+            await self._driving.offer()
+        enough, at_work = self.params.trial_episodes, self._training.process is not None
+        if self.active and enough and not at_work:
+            await self._driving.go_back(self._trials, enough)
         if self.active:
             self._tell()
 
-    def _counting(self, path: Path) -> Callable[[], int]:
-        def count() -> int:
-            try:
-                return read_recording(path, self._contract).labels
-            except (EpisodeError, OSError):
-                return 0  # the round says why
+    async def _read_new(self, waiting: list[Path]) -> None:
+        names = {path.name for path in waiting}
+        self._read = {name: read for name, read in self._read.items() if name in names}
+        for path in waiting:
+            if path.name not in self._read:
+                self._read[path.name] = await Background(self, self._reading(path))
 
-        return count
+    def _reading(self, path: Path) -> Callable[[], Read]:
+        def read() -> Read:
+            try:
+                recording = read_recording(path, self._contract, self.params.gate)
+            except Exception as error:  # a round says how many there are, and goes on
+                self.get_logger().warning(f'{path.name} gives no labels: {_text(error)}')
+                return Read()
+            return Read(recording.labels, recording.trial)
+
+        return read
+
+    @property
+    def _labels(self) -> int:
+        return sum(read.labels for read in self._read.values())
+
+    @property
+    def _trials(self) -> list[RecordedTrial]:
+        return [
+            *self._rounds.trials, *(read.trial for read in self._read.values() if read.trial)
+        ]  # fmt: skip
 
     def _train(self, waiting: list[Path]) -> None:
         """Starts a round beside the node."""
@@ -207,89 +264,78 @@ class TrainerNode(ManagedNode):
             f'{"accepted" if result.accepted else "rejected"}: {result.reason}'
         )
 
-    # Who drives.
-
-    async def _offer_what_drives(self) -> None:
-        driving = self._rounds.driving
-        if driving is None or driving == self._offered or not self._offers.ready:
-            return
-        answer = await self._offer(driving)
-        if answer is None:
-            return  # it is offered again
-        if not answer.success:
-            self._reason = answer.message
-            self._rounds.drive(self._rounds.before)
-            self._offered = self._rounds.driving
-
-    async def _offer(self, number: int) -> Any:
-        """The policy node's answer; None if there is none."""
-        answer = await self._offers.offer(self._rounds.checkpoint(number))
-        if answer is not None and answer.success:
-            self._offered = number
-        if answer is not None:
-            self.get_logger().info(f'offered round {number}: {answer.message}')
-        return answer
-
     # Services.
 
     def _on_train(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        waiting = self._rounds.waiting
-        if not self.active:
-            response.message = 'the trainer is not active'
-        elif self._training.process is not None:
-            response.message = 'a training is at work'
-        elif not waiting:
-            response.message = f'{self._recordings}: no new recording'
-        else:
-            self._train(waiting)
-            response.success = True
-            response.message = f'round {len(self._rounds.done)}: {len(waiting)} new recordings'
-            self._tell()
+        try:
+            response.success, response.message = self._begin_round()
+        except (ImitationError, OSError) as error:  # it would end the node
+            response.message = _text(error)
         return response
+
+    def _begin_round(self) -> tuple[bool, str]:
+        if not self.active:
+            return False, 'the trainer is not active'
+        if self._training.process is not None:
+            return False, 'a training is at work'
+        waiting = self._rounds.waiting
+        if not waiting:
+            return False, f'{self._recordings}: no new recording'
+        self._train(waiting)
+        self._tell()
+        return True, f'round {len(self._rounds.done)}: {len(waiting)} new recordings'
 
     async def _on_rollback(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """Lets the policy that drove before drive again, and remembers it."""
-        before = self._rounds.before
-        if before is None:
-            response.message = 'there is no policy of an earlier round'
-        elif self._training.process is not None or self._offers.at_work:
-            response.message = 'a training or an offer is at work; try again after it'
-        elif not self._offers.ready:
-            response.message = f'no node {self.params.policy!r} to let drive'
-        else:
-            answer = await self._offer(before)
-            response.success = bool(answer and answer.success)
-            response.message = answer.message if answer else 'the policy node does not answer'
-            if response.success:
-                self._rounds.drive(before)
-                self._reason = f'rolled back to round {before}'
-                self._tell()
+        if self._training.process is not None:
+            response.message = 'a training is at work; try again after it'
+            return response
+        try:
+            response.success, response.message = await self._driving.roll_back()
+            self._tell()
+        except (ImitationError, OSError) as error:
+            response.message = _text(error)
         return response
 
     # What it says.
 
+    def _say(self, text: str) -> None:
+        self._reason = text
+        self.get_logger().info(text)
+
     def _tell(self) -> None:
-        done, driving = self._rounds.done, self._rounds.driving
+        done = self._rounds.done
+        driver = self._driving.driver
         last = done[-1] if done else None
+        successes = by_checkpoint(self._trials).get(driver.digest, []) if driver else []
         values = {
             'state': 'training' if self._training.process is not None else 'waiting',
-            'new recordings': len(self._labels),
-            'new labels': sum(self._labels.values()),
+            'new recordings': len(self._read),
+            'new labels': self._labels,
             'rounds': len(done),
             'labels': last.label_total if last else 0,
             'success': f'{last.success:.3g}' if last else '',
             'intervention rate': f'{last.intervention_rate:.3g}' if last else '',
-            'driving round': '' if driving is None else driving,
-            'checkpoint': self._checkpoint,
+            'driving round': '' if driver is None or driver.round is None else driver.round,
+            'driving success': f'{sum(successes)} of {len(successes)}' if successes else '',
+            'checkpoint': self._driving.text,
         }
+        self._publish(DiagnosticStatus.OK, values)
+
+    def _publish(self, level: bytes, values: dict[str, Any]) -> None:
         message = DiagnosticArray(
-            status=[diagnostic(self.get_name(), DiagnosticStatus.OK, self._reason, values)]
+            status=[diagnostic(self.get_name(), level, self._reason, values)]
         )
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
         self._diagnostics.publish(message)
+
+
+def _text(error: Exception) -> str:
+    """For people; those that we did not foresee come with their kind."""
+    return str(error) if isinstance(error, ImitationError) else f'{type(error).__name__}: {error}'
 
 
 def main(args: list[str] | None = None) -> int:

@@ -16,6 +16,7 @@ def plot_alternation(
     steps: Sequence[int],
     separation: Sequence[float],
     success: Sequence[float],
+    returns: Sequence[float] = (),
     title: str = 'Reward and actor take turns',
 ) -> Path:
     """Draws how far the reward holds the expert above the actor, and how the actor does.
@@ -25,6 +26,7 @@ def plot_alternation(
         steps: of the environment, at each point.
         separation: expert's mean score less the actor's; 1 is as far as random behaviour.
         success: share of successes, 0 to 1.
+        returns: what the task pays the actor for an episode, on an axis of its own; empty: none.
         title: above the figure.
     """
 
@@ -37,7 +39,13 @@ def plot_alternation(
             axes.plot(steps, values, label=label, **series)
         axes.axhline(0.0, color=BLACK, linewidth=1)
         axes.set(xlabel='environment steps', ylabel='share')
-        axes.legend()
+        lines = axes.get_lines()[:2]
+        if len(returns):
+            other = axes.twinx()
+            lines += other.plot(steps, returns, label='return of the actor', **SERIES[2])
+            other.set(ylabel="the task's return")
+            other.grid(visible=False)
+        axes.legend(handles=lines)
 
     return save_plot(path, title, draw)
 

@@ -21,6 +21,11 @@ class Corrections:
         self.notice = ''
         self._ticks: set[int] = set()
 
+    def start(self) -> None:
+        """A new episode: what was done in the last one is beyond recall."""
+        self.first_tick_ns = None
+        self._ticks.clear()
+
     def update(self, tick_ns: int, mode: Mode, policy: Mapping[str, str]) -> None:
         """Takes the mode of a tick.
 
@@ -40,9 +45,11 @@ class Corrections:
     def discard(self) -> int | None:
         """Takes back the correction that goes on, or the last one; returns its first tick (ns).
 
-        None where there is none that was not taken back before.
+        None where there is none that was not taken back before. What the expert does from now on
+        is another one.
         """
         first, self.first_tick_ns = self.first_tick_ns, None
+        self._ticks.clear()
         return first
 
 

@@ -23,12 +23,16 @@ class Feedback:
     """The newest measured state of each part.
 
     Args:
-        contract: of the robot.
+        contract: of the robot; a part that has feedback is watched in real time, too, where its
+            commands do not start there: velocities of a robot that is not heard from.
         needed: the parts whose state must be known.
     """
 
     def __init__(self, contract: Contract, needed: Collection[str]) -> None:
         self._contract, self._needed = contract, needed
+        self._watched = [
+            part for part in contract.actions if part in needed or contract.feedback_source(part)
+        ]
         self._measured: dict[str, _Measured] = {}
 
     def take(
@@ -66,7 +70,7 @@ class Feedback:
 
         It ages on the steady clock from its stamp on, or from its arrival where that says more.
         """
-        for part in self._needed:
+        for part in self._watched:
             source = self._contract.feedback_source(part)
             topic = source.topic if source else ''
             measured = self._measured.get(part)

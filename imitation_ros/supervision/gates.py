@@ -9,7 +9,7 @@ of `authority`.
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 import math
 from typing import ClassVar, Protocol
@@ -127,6 +127,8 @@ class Gate(Protocol):
     """
 
     labels_every_tick: ClassVar[bool]
+
+    def __init__(self, config: GateConfig, specs: Mapping[str, Spec]) -> None: ...
 
     def start(self, episode: int) -> None:
         """A new episode begins; what was learned online is kept."""
@@ -330,7 +332,7 @@ class Thrifty:
         return min(1.0, budget / (max(1e-9, 1.0 - budget) * length * measures))
 
 
-GATES: dict[str, Callable[[GateConfig, Mapping[str, Spec]], Gate]] = {
+GATES: dict[str, type[Gate]] = {
     'beta': Beta,
     'shadow': Shadow,
     'human': Human,

@@ -8,6 +8,9 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.supervision.gates import Choice, GateConfig, make_gate, View
 from imitation_ros.types import Action
 
+EVERY, DRIVEN = 'every', 'driven'
+"""About which ticks the expert is asked: what it says of others is no label."""
+
 
 class Gating:
     """Asks one gate, tick by tick and episode by episode.
@@ -25,7 +28,7 @@ class Gating:
     def __init__(self, config: GateConfig, contract: Contract) -> None:
         self.config = config
         self._gate = make_gate(config, contract.action_specs)
-        self.labels = 'every' if self._gate.labels_every_tick else 'driven'
+        self.labels = EVERY if self._gate.labels_every_tick else DRIVEN
         self._episode = -1
         self._asked: tuple[int, bool] | None = None
         self._choice = Choice('', '')

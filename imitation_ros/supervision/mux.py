@@ -19,7 +19,7 @@ from imitation_ros.supervision.gating import Gating
 from imitation_ros.supervision.guard import Guard, Refused
 from imitation_ros.supervision.handover import Handover
 from imitation_ros.supervision.noise import ActionNoise
-from imitation_ros.supervision.takeover import BUTTON, Takeover
+from imitation_ros.supervision.takeover import BUTTON, Takeover, unfit
 from imitation_ros.supervision.tracking import Tracking
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.supervision.workspace import Excess
@@ -28,6 +28,10 @@ from imitation_ros.types import Action, Array
 EMERGENCY = 'emergency stop is pressed'
 STALE_AFTER_S = 0.1
 """Where nothing else is set."""
+REPEAT_S = 0.5
+"""So long the last command is said again before the silence: one message may be lost."""
+BRAKE_S = 3.0
+"""At most, for a supervisor that is ending: `ros2 launch` has 5 s of patience."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class Mux:
         self._guard = guard or Guard(contract)
         self.excess = Excess(excess_limit)
         self._restart = True  # the next command must start at the measured state
-        self._silent = True  # nothing was sent where the last command was due
+        self._idle = True  # the last command that was due was none, or said again before silence
+        self._moved_ns = 0  # when the robot was not at rest, or somebody had authority
         self.pressed = False
         self._feedback = Feedback(contract, self._guard.measurable)
         self._answered: Command | None = None
@@ -173,7 +178,9 @@ class Mux:
         lacking = EMERGENCY if self.pressed else self._lacking(now_ns)
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
-        had_authority = self.authority.driving
+        if gate is not None and (problem := unfit(self.takeover.how, gate)):
+            return False, problem
+        had_authority, stood = self.authority.driving, self.authority.holder is None
         problems = self.problems(now_ns)
         if self._lockstep:
             matched = self._participants or matched
@@ -183,18 +190,29 @@ class Mux:
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
             self._start_over()
+            self.excess.start()
+            for watch in self.watches.values():
+                watch.renewed = False  # whoever begins is looked at anyway
             self._start_gate(gate, matched)
+        if given and stood:
+            self.corrections.start()
         return given, text
 
     def stop(self, reason: str) -> str:
         """Takes authority away; the robot brakes and holds."""
-        self._homing = False
+        self._end()
         return self.authority.stop(reason)
 
     def fail(self, fault: str) -> None:
         """Stops because of a fault, which nothing but another `resume` ends."""
-        self._homing = False
+        self._end()
         self.authority.stop(fault, fault=True)
+
+    def _end(self) -> None:
+        """Whatever goes on ends: the way home, a correction, a takeover."""
+        self._homing = False
+        self.corrections.update(0, Mode.STOPPED, self.watches['policy'].values)
+        self.takeover.press(False)
 
     def emergency(self, pressed: bool) -> None:
         """Stops, and lets nobody drive while the button is pressed; releasing it moves nothing."""
@@ -202,17 +220,23 @@ class Mux:
         if pressed:
             self.fail(EMERGENCY)
 
+    def begin(self) -> None:
+        """Activation: silent, and whoever gets authority starts where the robot is then."""
+        self._restart = self._idle = True
+        self._homing = False
+
     def home(self, now_ns: int) -> tuple[bool, str]:
         """Starts the slow drive to the contract's home, or says why not."""
         if self.pressed:
             return False, EMERGENCY
+        if self.authority.fault:
+            return False, f'{self.authority.fault}; ~/resume ends a fault'
         if not self._contract.home:
             return False, 'the contract has no home'
         if self.authority.mode is not Mode.STOPPED:
             return False, f'{self.authority.holder} has authority; stop first'
-        lacking = self._lacking(now_ns)
-        if lacking:
-            return False, lacking
+        if problem := self._lacking(now_ns) or self._guard.blocked(self._feedback.vectors):
+            return False, problem
         self._start_over()
         self._homing = True
         return True, f'driving home at {self._home_speed:.0%} of the velocity limits'
@@ -224,20 +248,27 @@ class Mux:
         return idle and (self._restart or self._guard.at_rest)
 
     def command(self, now_ns: int, ros_ns: int) -> Command:
-        """Real time: the command that is due now; empty while stopped and at rest."""
+        """Real time: the command that is due now; empty when it has been at rest for a while."""
         tick_ns = ros_ns - ros_ns % self._period_ns
         self._watch_robot(now_ns)
         self._settle(self.problems(now_ns), tick_ns, now_ns, ros_ns)
-        if self.resting:
-            self._silent = True
-            return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
-        return self._next(now_ns, tick_ns)
+        resting = self.resting
+        self._moved_ns = self._moved_ns if resting else now_ns
+        said = self._restart or now_ns - self._moved_ns > REPEAT_S * 1e9
+        command = self._nothing(tick_ns) if resting and said else self._next(now_ns, tick_ns)
+        self._idle = resting
+        return command
+
+    def _nothing(self, tick_ns: int) -> Command:
+        return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
 
     def _watch_robot(self, now_ns: int) -> None:
-        """A robot that moves must say where it is, and be where it was told to be."""
-        if self._homing and (lacking := self._lacking(now_ns)):
+        """A robot that moves or holds must say where it is, and be where it was told to be."""
+        lacking = '' if self.authority.driving else self._lacking(now_ns)
+        if self._homing and lacking:
             self.stop(lacking)
-        if self._restart or not (self._homing or self.authority.driving):
+        told = self._homing or self.authority.holder is not None
+        if self._restart or not told or lacking:
             return
         if astray := self._tracking.problem(self._feedback.vectors):
             self.fail(astray)
@@ -269,15 +300,21 @@ class Mux:
         self._answered, self._asked_by = self._next(now_ns, tick_ns), stream
         return self._answered
 
-    def last_commands(self, ros_ns: int, limit_s: float = 1.0) -> list[Command]:
-        """The commands that bring the robot to rest, for a supervisor that is ending."""
+    def last_commands(self, ros_ns: int) -> list[Command]:
+        """The commands that bring the robot to rest, for a supervisor that is ending.
+
+        They brake within the limits. Where `BRAKE_S` is not enough for that, the stop is sent
+        all the same: a velocity that stayed on the wire would last until somebody sends another.
+        """
         self.stop('the supervisor is ending')
-        if self._restart:
-            return []
+        if self._restart or self._idle:  # what was said last is the stop
+            return [] if self._restart else [self._nothing(ros_ns)]
         commands = [self._next(0, ros_ns)]
-        while not self._guard.at_rest and len(commands) * self._dt_s < limit_s:
+        while not self._guard.at_rest and len(commands) * self._dt_s < BRAKE_S:
             commands.append(self._next(0, ros_ns))
-        return commands
+        self._guard.freeze()
+        again = 1 if self._lockstep else round(REPEAT_S / self._dt_s)
+        return [*commands, *(self._next(0, ros_ns) for _ in range(again))]
 
     def _whole(self, stream: str, tick_ns: int) -> bool:
         """Lockstep: whether the word of `stream` was the last that the tick waited for."""
@@ -302,7 +339,6 @@ class Mux:
             self.gating = Gating(config, self._contract)
         if self.gating is not None:
             self.gating.start()
-        self.takeover.press(False)
         self._awaited, self._policy_since_ns = set(matched), None
 
     def _settle(self, problems: Mapping[str, str], tick_ns: int, now_ns: int, ros_ns: int) -> None:
@@ -338,13 +374,15 @@ class Mux:
         self.authority.update(problems)
 
     def _unready(self, stream: str) -> str:
-        """Why a live source that does not drive yet must not begin to, or ''."""
+        """Why a live source that does not drive yet, or is another now, must not, or ''."""
         watch = self.watches[stream]
-        if self.authority.drives(stream) or watch.action is None:
+        if watch.action is None or (self.authority.drives(stream) and not watch.renewed):
             return ''
         if stream == 'policy' and watch.planned_ns < (self._policy_since_ns or 0):
             return 'its action is older than the handover'
-        return self._handover.refusal(watch.action, self._feedback.vectors)
+        far = self._handover.refusal(watch.action, self._feedback.vectors)
+        watch.renewed = watch.renewed and bool(far)
+        return far
 
     def _far_away(self, problems: Mapping[str, str]) -> str:
         """Why the one live source must not begin to drive where the robot is, or ''."""
@@ -359,7 +397,7 @@ class Mux:
         return self._feedback.lacking(now_ns) or self._guard.lacking(now_ns)
 
     def _next(self, now_ns: int, tick_ns: int) -> Command:
-        authority, source, self._silent = self.authority, '', False
+        authority, source, self._idle = self.authority, '', False
         action: Action = {}
         try:
             if self._restart:
@@ -391,8 +429,11 @@ class Mux:
         if self.authority.holder == 'teleop':
             target = self.noise(target, watch.tick_ns)
         left_s = (watch.received_ns + self._period_ns - now_ns) / 1e9
-        command = self._guard.advance(target, self._dt_s, self._dt_s if self._lockstep else left_s)
-        if fault := self.excess.count(watch.tick_ns, self._guard.excess):
+        left_s = self._dt_s if self._lockstep else max(left_s, self._dt_s)
+        guard, excess = self._guard, self.excess
+        slowed = watch.tick_ns != excess.tick_ns and guard.beyond_reach(target, left_s)
+        command = guard.advance(target, self._dt_s, left_s)
+        if fault := excess.count(watch.tick_ns, guard.excess, slowed):
             self.fail(f'{watch.source}: {fault}')
         return command
 
@@ -403,4 +444,4 @@ class Mux:
         sag below it would become a jump. In lockstep it may have been put elsewhere without a
         tick to brake in.
         """
-        self._restart = self._restart or self._lockstep or self._silent
+        self._restart = self._restart or self._lockstep or self._idle

@@ -10,12 +10,23 @@ from collections.abc import Mapping
 
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.frames.contract import Contract
+from imitation_ros.supervision.gates import GateConfig, GATES
 from imitation_ros.supervision.watch import Watch
 from imitation_ros.types import Action, Array
 import numpy as np
 
 BUTTON, ENGAGED, MOVING = 'button', 'engaged', 'moving'
 TAKEOVERS = (BUTTON, ENGAGED, MOVING)
+
+
+def unfit(how: str, gate: GateConfig) -> str:
+    """Why a human cannot take over this way from that gate, or ''."""
+    if how != ENGAGED or not GATES[gate.gate].labels_every_tick:
+        return ''
+    return (
+        f"gate '{gate.gate}' with takeover '{ENGAGED}': an engaged device would always drive, and "
+        f"what one that is not says is no label; valid: takeover '{BUTTON}' or '{MOVING}'"
+    )
 
 
 class Takeover:
@@ -25,8 +36,13 @@ class Takeover:
         how: 'button': `press` says it; 'engaged': as long as the device is engaged (a dead-man
             button, a lease); 'moving': as long as the device is moved, and `idle_s` longer.
         contract: tells which parts of an action rest at zero, and the ranges.
-        threshold: motion that counts, as a fraction of half the range of an element.
+        threshold: motion that counts: what the device says of itself, since one that follows the
+            robot gives other actions without being moved; else that of its actions, as a fraction
+            of half the range of an element.
         idle_s: of 'moving'.
+
+    Attributes:
+        how: as given.
     """
 
     def __init__(
@@ -34,7 +50,7 @@ class Takeover:
     ) -> None:
         if how not in TAKEOVERS:
             raise ImitationError(f'takeover: {how!r}; {one_of(how, TAKEOVERS)}')
-        self._how, self._threshold, self._idle_ns = how, threshold, round(idle_s * 1e9)
+        self.how, self._threshold, self._idle_ns = how, threshold, round(idle_s * 1e9)
         self._resting = {  # where a device that is let go comes to rest, if that is always there
             name: np.zeros(part.size)
             for name, part in contract.actions.items()
@@ -55,9 +71,9 @@ class Takeover:
 
     def asked(self, watch: Watch) -> bool:
         """Whether a human asks for control now, given what their device said last."""
-        if self._how == ENGAGED and watch.tick_ns is not None:
+        if self.how == ENGAGED and watch.tick_ns is not None:
             self._on = watch.values.get('engaged') == 'true' or (self._on and watch.lost)
-        elif self._how == MOVING and watch.received_ns != self._heard_ns:
+        elif self.how == MOVING and watch.received_ns != self._heard_ns:
             self._heard_ns = watch.received_ns
             self._follow(watch)
         return self._on
@@ -69,7 +85,9 @@ class Takeover:
             return
         if self._reference is None:  # the first word shows where the device rests
             self._reference = {**watch.action, **self._resting}
-        if self._distance(watch.action, self._reference) > self._threshold:
+        said = watch.motion
+        moved = self._distance(watch.action, self._reference) if said is None else said
+        if moved > self._threshold:
             self._on, self._moved_ns = True, watch.received_ns
             self._reference = {**watch.action, **self._resting}
         elif watch.received_ns - self._moved_ns > self._idle_ns:

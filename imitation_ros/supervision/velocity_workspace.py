@@ -45,11 +45,14 @@ class VelocityWorkspace:
         self._braking = [part.max_acceleration[column] for column in self._columns]
         self._low, self._high = corners(low, high)
         self._at: Array | None = None
-        self._born_ns = 0
+        self._born_ns = self._late_ns = 0
 
     def take(self, position: Array, now_ns: int, late_ns: int = 0) -> None:
-        """Takes the (3,) position of the tool, m, at a steady time, that late already."""
-        self._at, self._born_ns = position, now_ns - max(0, late_ns)
+        """Takes the (3,) position of the tool, m, at a steady time, that late already.
+
+        Below 0 it is stamped ahead: from a clock that cannot be trusted.
+        """
+        self._at, self._born_ns, self._late_ns = position, now_ns - max(0, late_ns), late_ns
 
     def lacking(self, now_ns: int) -> str:
         """Why nobody knows where the tool is, or ''."""
@@ -58,6 +61,9 @@ class VelocityWorkspace:
         age_s = (now_ns - self._born_ns) / 1e9
         if age_s > MAX_AGE_S:
             return f'the pose of the tool on {self._topic} is {age_s:.2f} s old'
+        if -self._late_ns / 1e9 > MAX_AGE_S:
+            ahead_s = -self._late_ns / 1e9
+            return f'the pose of the tool on {self._topic} is stamped {ahead_s:.2f} s ahead'
         return ''
 
     def scaled(self, commanded: Sequence[float], target: Sequence[float]) -> list[float]:

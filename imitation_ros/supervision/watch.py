@@ -33,6 +33,8 @@ class Watch:
         source: name of the node that sent it.
         values: what its status says beside that.
         fault: why the newest action cannot be executed, '' if it can.
+        renewed: whether it has another checkpoint than before, and nobody has looked since where
+            that wants the robot.
         refused: how many actions were malformed, not finite, or out of order.
     """
 
@@ -45,6 +47,7 @@ class Watch:
         self.source = ''
         self.values: Mapping[str, str] = {}
         self.fault = 'nothing heard yet'
+        self.renewed = False
         self.refused = 0
         self._flood_ns = contract.tick_period_ns * FLOOD // RATE_FACTOR
         self._heard: deque[int] = deque(maxlen=FLOOD)
@@ -61,7 +64,9 @@ class Watch:
         self.tick_ns, self.received_ns = tick.status.tick_ns, now_ns
         self._born_ns = now_ns - max(0, late_ns)
         self._heard.append(now_ns)
+        before = self.values.get('checkpoint')
         self.source, self.values = tick.status.source, tick.status.values
+        self.renewed |= before not in (None, self.values.get('checkpoint', before))
         self.action, self.fault = None, fault or self._unfit(tick)
         if self.fault:
             return
@@ -91,6 +96,15 @@ class Watch:
     def lost(self) -> bool:
         """Whether the source's last word was no decision of whoever is at the device."""
         return self.values.get('lost') == 'true'
+
+    @property
+    def motion(self) -> float | None:
+        """How far a device says that somebody moves it, 0 to 1; None for one that says nothing."""
+        try:
+            motion = float(self.values['motion'])
+        except (KeyError, ValueError):
+            return None
+        return motion if motion == motion else None  # NaN is no number
 
     def problem(self, now_ns: int, stale_after_ns: int) -> str:
         """Why the source is not live now, or ''."""

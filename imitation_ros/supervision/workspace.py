@@ -98,20 +98,29 @@ class Excess:
         most_in_a_row: ticks; 0: any number.
 
     Attributes:
+        tick_ns: the last that was counted.
         total: ticks so far.
+        slowed: ticks so far whose target velocity and acceleration limits kept the robot from.
+            No row of them is a fault: an ordinary source asks for that now and then, and a slow
+            robot behind a fast leader for as long as it moves.
     """
 
     def __init__(self, most_in_a_row: int) -> None:
-        self._most, self._row, self._tick_ns = most_in_a_row, 0, 0
-        self.total = 0
+        self._most, self._row, self.tick_ns = most_in_a_row, 0, 0
+        self.total = self.slowed = 0
 
-    def count(self, tick_ns: int, excess: str) -> str:
+    def start(self) -> None:
+        """Authority is given anew: what was in a row before is over."""
+        self._row = 0
+
+    def count(self, tick_ns: int, excess: str, slowed: bool = False) -> str:
         """Takes what was out of bounds at a tick, '' for nothing; returns the fault, or ''."""
-        if tick_ns == self._tick_ns:
+        if tick_ns == self.tick_ns:
             return ''
-        self._tick_ns = tick_ns
+        self.tick_ns = tick_ns
         self._row = self._row + 1 if excess else 0
         self.total += bool(excess)
+        self.slowed += slowed
         if self._most and self._row >= self._most:
             return f'{excess}, {self._row} ticks in a row'
         return ''

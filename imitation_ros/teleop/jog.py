@@ -9,13 +9,17 @@ from imitation_ros.frames.contract import ActionPart, Contract
 from imitation_ros.types import Action, Array
 import numpy as np
 
+SWITCH_S = 1.0
+"""How long a switch counts while others drive: it may come just before a takeover, and is a label
+where the expert is asked about every tick; but none that was forgotten may open a gripper."""
+
 
 class Jog:
     """Moves one part of the action by deflections, and switches the discrete others.
 
     Velocities and deltas follow the deflection. Absolute targets are moved on from where the
     robot is measured. A discrete part whose classes are motions takes the class that points where
-    the deflection does.
+    the deflection does. While others drive, `follow` keeps it where they brought the robot.
 
     Args:
         contract: of the robot.
@@ -43,19 +47,46 @@ class Jog:
         self.size = _motions(self._part)
         self.feedback = self._part.absolute
         self._target: Array | None = None
-        self._classes = {
-            name: 0 for name in contract.actions if contract.actions[name].discrete
-        }  # fmt: skip
-        self._counts = {name: len(contract.actions[name].classes) for name in self._classes}
+        self._counts = {
+            name: len(part.classes)
+            for name, part in contract.actions.items()
+            if part.discrete and name != self._name
+        }
+        self._classes = dict.fromkeys(self._counts, 0)
+        self._switch_ticks = round(contract.rate_hz * SWITCH_S)
+        self._switched = 0  # ticks for which a switch still counts
 
     def release(self) -> None:
         """The device was let go: the next action starts where the robot then is."""
         self._target = None
 
+    def follow(self, driving: bool, executed: Mapping[str, int]) -> None:
+        """Says, once a tick, whether these actions are executed, and what else is.
+
+        While they are not, targets start where the robot then is, and discrete parts are as they
+        were told: who takes over must not go back to an old pose, or drop what is held. A switch
+        counts for `SWITCH_S` all the same.
+
+        Args:
+            driving: whether they are executed.
+            executed: discrete part → index of the class that it was told last, where known.
+        """
+        self._switched = max(0, self._switched - 1)
+        if driving:
+            return
+        self._target = None
+        if not self._switched:
+            self._classes |= {name: executed[name] for name in self._classes if name in executed}
+
     def switch(self) -> None:
         """Goes on to the next class of each discrete part, such as the gripper's."""
+        self._switched = self._switch_ticks
         for name, last in self._classes.items():
             self._classes[name] = (last + 1) % self._counts[name]
+
+    def motion(self, deflection: Array) -> float:
+        """How far somebody moves the device now, from 0 to 1; a switch is 1."""
+        return 1.0 if self._switched else float(min(1.0, np.abs(deflection).max(initial=0.0)))
 
     def action(self, deflection: Array, measured: Mapping[str, Array]) -> Action | None:
         """The action for a deflection (size,) of -1 to 1, or None while it lacks feedback."""

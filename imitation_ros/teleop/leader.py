@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from imitation_ros.errors import ContractError, MessageError, one_of
 from imitation_ros.frames.contract import Contract
@@ -19,7 +20,8 @@ class LeaderMap:
         joints: names on the leader, in the order of the robot's joints in the contract.
         scales: factor of each.
         offsets: added after that, in the contract's units.
-        gripper_joint: leader joint that switches the gripper, '' if there is none.
+        gripper_joint: leader joint that switches the gripper, '' if there is none: it then stays
+            as it is.
         gripper_threshold: position between its classes.
         gripper_classes: class below and above the threshold.
     """
@@ -50,18 +52,28 @@ class Leader:
             if len(getattr(mapping, name)) != self._spec.size:
                 found = f'{len(getattr(mapping, name))} {name} of the leader'
                 raise ContractError(f'actions.{self.part}', found, f'{self._spec.size} are needed')
-        self._grippers: dict[str, list[int]] = {}
-        for name, part in contract.actions.items():
-            if part.discrete:
-                for wanted in mapping.gripper_classes if mapping.gripper_joint else ():
-                    if wanted not in part.classes:
-                        found = f'no class {wanted!r}'
-                        valid = one_of(wanted, part.classes)
-                        raise ContractError(f'actions.{name}', found, valid)
-                self._grippers[name] = [part.classes.index(c) for c in mapping.gripper_classes]
+        self._grippers = {
+            name: part.classes for name, part in contract.actions.items() if part.discrete
+        }
+        for name, classes in self._grippers.items():
+            for wanted in mapping.gripper_classes if mapping.gripper_joint else ():
+                if wanted not in classes:
+                    found = f'no class {wanted!r}'
+                    raise ContractError(f'actions.{name}', found, one_of(wanted, classes))
 
-    def action(self, names: Sequence[str], positions: Sequence[float]) -> Action:
+    def action(
+        self,
+        names: Sequence[str],
+        positions: Sequence[float],
+        executed: Mapping[str, int] = MappingProxyType({}),
+    ) -> Action:
         """The action for one joint state of the leader.
+
+        Args:
+            names: of its joints.
+            positions: of those.
+            executed: discrete part → index of the class that it was told last, where that is
+                known. Without a gripper joint it stays that.
 
         Raises:
             MessageError: a joint is missing, or not finite.
@@ -70,13 +82,22 @@ class Leader:
         mapping = self._map
         values = np.array([_position(at, joint) for joint in mapping.joints])
         action: dict[str, Array] = {self.part: values * mapping.scales + mapping.offsets}
-        for name, (below, above) in self._grippers.items():
-            chosen = above
+        for name, classes in self._grippers.items():
+            chosen = executed.get(name, 0)
             if mapping.gripper_joint:
-                position = _position(at, mapping.gripper_joint)
-                chosen = above if position > mapping.gripper_threshold else below
+                above = _position(at, mapping.gripper_joint) > mapping.gripper_threshold
+                chosen = classes.index(mapping.gripper_classes[above])
             action[name] = np.array([chosen])
         return action
+
+    def other_gripper(self, action: Action, executed: Mapping[str, int]) -> str:
+        """Which gripper of the robot is not as the leader's, and might drop a thing, or ''."""
+        for name, classes in self._grippers.items():
+            wanted = int(action[name][0])
+            if executed.get(name, wanted) != wanted:
+                told = classes[executed[name]]
+                return f"{name} is at '{told}', the leader's at '{classes[wanted]}'"
+        return ''
 
     def too_far(self, action: Action, measured: Array) -> str:
         """Which joint of the robot is too far from the leader's to take over, or ''."""

@@ -49,6 +49,7 @@ def launch(install_space, start):
             ('teleop:=leader', 'contract:=panda_position'),
             (*COMMON, 'teleop_leader', 'recorder'),
         ),
+        ('record', ('teleop:=relay',), (*COMMON, 'teleop_relay', 'recorder')),
     ],
 )
 def test_nodes_get_ready_and_end_cleanly(launch, name, arguments, nodes):
@@ -106,4 +107,4 @@ def test_a_policy_without_its_checkpoint_says_so_and_ends_alone(launch):
 
 def test_a_value_that_is_no_choice_is_refused_with_the_choices(launch):
     process = launch('record', 'teleop:=telepathy')
-    process.wait_for("['expert', 'joy', 'leader', 'none']")
+    process.wait_for("['expert', 'joy', 'leader', 'relay', 'none']")

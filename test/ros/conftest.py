@@ -52,6 +52,13 @@ class Ros:
             assert node.autostart(), f'{node.get_name()} refused to start'
         return node
 
+    def stop(self, node: Any) -> None:
+        """Ends a node, as if its process had ended."""
+        self._nodes.remove(node)
+        self.executor.remove_node(node)
+        node.close()
+        node.destroy_node()
+
     def listen(self, topic: str, type: str, depth: int = 1000) -> list[Any]:
         """The messages of a topic, as they come in."""
         from imitation_ros.nodes._messages import message_class

@@ -61,7 +61,7 @@ def test_the_demo_leaves_a_report_a_film_and_a_summary(ros, tmp_path):
     assert summary['irl'].keys() == {'separation', 'success', 'environment_steps'}
     assert 0 <= summary['irl']['success'] <= 1
     assert summary['irl']['environment_steps'] == 150
-    assert report.count('data:image/png;base64,') == 6
+    assert report.count('data:image/png;base64,') == 7
     assert summary['meta'].keys() == {
         'success', 'demonstrations', 'tasks', 'scenes', 'adaptation_s'
     }  # fmt: skip

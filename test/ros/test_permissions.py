@@ -20,6 +20,7 @@ from imitation_ros.nodes.teleop_expert import TeleopExpertNode
 from imitation_ros.nodes.teleop_joy import TeleopJoyNode
 from imitation_ros.nodes.teleop_keyboard import TeleopKeyboardNode
 from imitation_ros.nodes.teleop_leader import TeleopLeaderNode
+from imitation_ros.nodes.teleop_relay import TeleopRelayNode
 from imitation_ros.nodes.trainer import TrainerNode
 from imitation_ros.teleop.keyboard import REQUESTS
 import pytest
@@ -93,6 +94,10 @@ def cases(folder):
         'sim_arm': (SimArmNode, reach | {'camera_hz': 5.0}),
         'teleop_expert': (TeleopExpertNode, own | reach | {'correct_above': 0.5}),
         'teleop_leader': (TeleopLeaderNode, own | {'contract': 'panda_position'}),
+        'teleop_relay': (
+            TeleopRelayNode,
+            own | {'contract': 'panda_position', 'deadman': 'deadman'},
+        ),
     }
 
 

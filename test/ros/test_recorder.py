@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -274,6 +275,23 @@ def test_start_is_refused_with_a_stale_topic(ros, recorder):
     assert 'tool' not in response.message
 
 
+def test_start_is_refused_while_nothing_came_since_the_clock_was_set_back(
+    ros, recorder, monkeypatch
+):
+    """A topic that had fallen silent counted as fresh until the clock had caught up."""
+    recorder(start_timeout_s=2.0)
+    robot = Robot(ros)
+    robot.start_episode()
+    robot.end_episode()
+    set_back = SimpleNamespace(
+        time_ns=lambda: time.time_ns() - 600 * 10**9, monotonic=time.monotonic
+    )
+    monkeypatch.setattr('imitation_ros.nodes.recorder.time', set_back)
+    refused = ros.call('recorder/start')
+    assert not refused.success
+    assert 'joint_states: the clock was set back, and none came since (by ' in refused.message
+
+
 def test_the_node_answers_while_start_waits(ros, recorder):
     recorder(start_timeout_s=2.0)
     client = ros.probe.create_client(Trigger, 'recorder/start')
@@ -486,14 +504,18 @@ def test_deactivation_ends_the_episode_as_unknown(ros, recorder):
     robot.start_episode()
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_episode_readable(ros, contract, data, number):
+def recorder_process(ros: Any, contract: str, data: Any, **given: Any) -> subprocess.Popen[bytes]:
     command = [
         *(sys.executable, '-m', 'imitation_ros.nodes.recorder', '--ros-args'),
         *('-p', f'contract:={contract}', '-p', f'out:={data}'),
     ]
     environment = {**os.environ, 'ROS_DOMAIN_ID': str(ros.domain_id)}
-    process = subprocess.Popen(command, env=environment)
+    return subprocess.Popen(command, env=environment, **given)
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_the_episode_readable(ros, contract, data, number):
+    process = recorder_process(ros, contract, data)
     try:
         robot = Robot(ros)
         folder = robot.start_episode()
@@ -504,6 +526,22 @@ def test_a_signal_ends_the_episode_readable(ros, contract, data, number):
         process.kill()
     episode = EpisodeReader(folder)
     assert (episode.info.outcome, episode.info.truncated) == ('unknown', False)
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(ros, contract, data):
+    def as_nohup() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = recorder_process(ros, contract, data, preexec_fn=as_nohup)
+    try:
+        robot = Robot(ros)
+        robot.start_episode()
+        process.send_signal(signal.SIGHUP)
+        assert robot.end_episode().info.outcome == 'success'
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10.0) == 0
+    finally:
+        process.kill()
 
 
 def test_buttons_start_and_end_episodes(ros, recorder, data):

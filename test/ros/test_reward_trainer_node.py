@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 from imitation_ros.frames.actions import ActionCodec
@@ -12,14 +13,14 @@ from imitation_ros.learning.rollouts import Rollouts, Step
 from imitation_ros.nodes._messages import LATCHED, new
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes.reward_trainer import RewardTrainerNode, RewardTrainerParams
-from imitation_ros.policies.checkpoint import read_digest
+from imitation_ros.policies.checkpoint import read_digest, read_record
 from imitation_ros.policies.policy import use_one_thread
 import numpy as np
 import pytest
 from recorded_episodes import CONTRACT, contract, PERIOD_NS, record_lockstep
 from std_msgs.msg import String
 from test_policy import save
-from test_trainer import PolicyDouble
+from test_trainer import PolicyDouble, TRAINED_S
 
 ROBOT = contract()
 STATE, FLOAT = 'sensor_msgs/msg/JointState', 'std_msgs/msg/Float64'
@@ -146,6 +147,15 @@ def test_each_tick_has_the_reward_that_the_core_gives(robot):
         assert said.values['fingerprint'] == ROBOT.fingerprint
 
 
+def test_a_run_is_of_its_random_behaviour_and_objective(robot, tmp_path):
+    """Neither could be said: 0 was of no behaviour at all, and episodes were never ranked."""
+    record_lockstep(tmp_path / 'random/one', 12, outcome='failure', seed=1)
+    robot.start(random=str(tmp_path / 'random'), objective='ranking')
+    settings = json.loads((robot.run / 'run.json').read_text())
+    assert settings['reward']['objective'] == 'ranking'
+    assert len(settings['random']) == 64
+
+
 def test_without_a_reward_the_status_says_so(robot):
     robot.start()
     said = robot.send()
@@ -253,6 +263,38 @@ def test_a_checkpoint_that_changes_is_offered_once(robot, tmp_path):
     save(folder, seed=1)
     robot.wait_for('offered', read_digest(folder))
     assert policy.offers == [str(folder)]
+
+
+def test_after_a_promoted_round_what_drives_is_improved_and_offered(robot, tmp_path):
+    policy, improved = PolicyDouble(robot.ros), tmp_path / 'improved'
+    drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
+    driving = save(tmp_path / 'driving')
+    drives.publish(String(data=f'{driving} ({read_digest(driving)})'))
+    robot.start(checkpoint=str(improved), improve_updates=20)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.ros.spin_until(lambda: policy.offers, TRAINED_S, 'an offer')
+    assert policy.offers == [str(improved)]
+    record = read_record(improved)
+    assert (record['method'], record['config']['updates']) == ('iql', 20)
+    assert record['parent'] == read_digest(driving)
+    robot.wait_for('improved', f'{read_digest(improved):.8} on reward version 1')
+
+
+def test_without_a_policy_that_drives_there_is_nothing_to_improve(robot, tmp_path):
+    robot.start(checkpoint=str(tmp_path / 'improved'), improve_updates=20)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.wait_for('improved', 'no policy node has said what drives')
+    assert robot.value('version') == '1'
+    assert robot.trouble == ''
+
+
+def test_a_policy_is_not_improved_into_nowhere(robot):
+    with pytest.raises(ParameterError, match='improve_updates needs the parameter checkpoint'):
+        robot.ros.start(RewardTrainerNode, **robot.parameters(improve_updates=20))
 
 
 def test_in_real_time_the_frame_is_that_of_the_supervisors_tick(robot):

@@ -12,7 +12,7 @@ from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Pairing, Status, STATUS_TYPE
-from imitation_ros.nodes._messages import LATCHED, new, SENSOR
+from imitation_ros.nodes._messages import LATCHED, new, RELIABLE, SENSOR
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.supervisor import SupervisorNode
@@ -39,7 +39,7 @@ class Robot:
         self.arm = ros.listen('arm/command', PANDA.actions['arm'].type)
         self.gripper = ros.listen('gripper/command', PANDA.actions['gripper'].type)
         self.decisions = ros.listen('supervisor/decision', STATUS_TYPE)
-        self.target = HOME + 0.1
+        self.target, self.far = HOME + 0.1, None
         self.values = {'engaged': 'true'}
         if process:
             self.supervisor = self.launch()
@@ -90,6 +90,9 @@ class Robot:
         self.feedback.publish(message)
 
     def send_action(self, tick_ns=None):
+        if self.far is not None:
+            # Never too far for a handover: on a busy machine it falls silent now and then.
+            self.target = np.minimum(self.far, np.array(self.arm[-1].data) + 0.15)
         action = {'arm': self.target, 'gripper': np.array([1])}
         self.source.send(tick_ns or self.now_ns, action, '', lambda: self.values)
 
@@ -101,6 +104,9 @@ class Robot:
     def decided(self):
         return [Status.decode(message) for message in self.decisions]
 
+    def ended(self):
+        return self.decisions and self.decided[-1].reason == 'the supervisor is ending'
+
     def drive(self):
         """Resumes, as soon as the supervisor allows it."""
         self.ros.spin_until(lambda: self.ros.call('supervisor/resume').success, what='resume')
@@ -108,10 +114,9 @@ class Robot:
     def drive_far(self):
         """Resumes, and waits until the robot is in the middle of a long motion."""
         self.drive()
-        self.target = HOME + 0.4
-        self.ros.spin_until(
-            lambda: self.arm and self.arm[-1].data[0] > HOME[0] + 0.12, what='motion'
-        )
+        self.ros.spin_until(lambda: self.arm, what='a command')
+        self.far = HOME + 0.4
+        self.ros.spin_until(lambda: self.arm[-1].data[0] > HOME[0] + 0.12, what='motion')
 
     def wait_for_mode(self, mode):
         def reached():
@@ -269,29 +274,30 @@ def test_deactivation_sends_the_hold_last(ros):
     robot.live()
     robot.drive_far()
     robot.supervisor.trigger_deactivate()
+    ros.spin_until(robot.ended, what='the last decision')
     ros.spin_for(0.2)
-    assert robot.decided[-1].reason == 'the supervisor is ending'
     assert robot.arm[-1].data == pytest.approx(robot.arm[-2].data, abs=0.002)
     assert not ros.call('supervisor/resume').success
     robot.supervisor.trigger_activate()
     assert robot.decided[-1].values['mode'] == 'stopped'
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_ends_it_with_the_robot_at_rest(ros, number):
-    """rclpy's own handlers close the context first, and the last command is never sent."""
+    """rclpy's own handlers close the context first, and the last command is never sent. A terminal
+    that was closed (SIGHUP) killed the node outright."""
     robot = Robot(ros, process=True)
     try:
         robot.live()
         robot.drive_far()
         robot.supervisor.send_signal(number)
         ros.spin_until(lambda: robot.supervisor.poll() is not None, what='the end')
+        ros.spin_until(robot.ended, what='the last decision')
         ros.spin_for(0.1)
         assert robot.supervisor.returncode == 0
     finally:
         robot.supervisor.kill()
         robot.supervisor.wait()
-    assert robot.decided[-1].reason == 'the supervisor is ending'
     path = np.array([message.data for message in robot.arm])
     acceleration = np.abs(np.diff(path, n=2, axis=0)) * PANDA.command_hz**2
     assert acceleration.max() <= PANDA.actions['arm'].max_acceleration[0] + 1e-6
@@ -313,7 +319,7 @@ def test_it_shares_no_lock_that_a_stopped_process_could_keep(ros, monkeypatch, r
     assert '/dev/shm/fast' not in mapped
 
 
-@pytest.mark.parametrize('qos', [LATCHED, SENSOR], ids=['latched', 'best effort'])
+@pytest.mark.parametrize('qos', [LATCHED, SENSOR, RELIABLE], ids=['latched', 'best', 'reliable'])
 def test_an_emergency_stop_stops_whatever_qos_it_comes_with(ros, qos):
     robot = Robot(ros)
     button = ros.publisher('emergency_stop', 'std_msgs/msg/Bool', qos)
@@ -341,6 +347,96 @@ def test_an_emergency_stop_from_before_the_start_is_heard(ros):
     )
 
 
+def test_a_reliable_button_is_heard_reliably(ros):
+    """It matched only a best-effort subscription, which may lose what it says."""
+    Robot(ros)
+    ros.publisher('emergency_stop', 'std_msgs/msg/Bool', RELIABLE)
+
+    def heard():
+        infos = ros.probe.get_subscriptions_info_by_topic('/emergency_stop')
+        return {(each.qos_profile.reliability, each.qos_profile.durability) for each in infos}
+
+    wanted = (RELIABLE.reliability, RELIABLE.durability)
+    ros.spin_until(lambda: wanted in heard(), what='a reliable, volatile subscription')
+
+
+def test_one_button_does_not_release_another(ros):
+    """`false` of one ended the `true` of the other, which somebody was still pressing."""
+    robot = Robot(ros)
+    pressed, other = (ros.publisher('emergency_stop', 'std_msgs/msg/Bool') for _ in range(2))
+    ros.spin_until(lambda: pressed.get_subscription_count() >= 2, what='discovery')
+    ros.spin_until(lambda: other.get_subscription_count() >= 2, what='discovery')
+    ros.spin_until(lambda: robot.supervisor.count_publishers('emergency_stop') == 2)
+    robot.live()
+    robot.drive()
+    pressed.publish(Bool(data=True))
+    robot.wait_for_mode('stopped')
+    other.publish(Bool(data=True))
+    other.publish(Bool(data=False))
+    ros.spin_for(0.2)
+    assert ros.call('supervisor/resume').message == 'emergency stop is pressed'
+    pressed.publish(Bool(data=False))
+    robot.drive()
+    pressed.publish(Bool(data=True))
+    robot.wait_for_mode('stopped')
+    ros.probe.destroy_publisher(pressed)
+    ros.spin_until(lambda: robot.supervisor.count_publishers('emergency_stop') == 1)
+    assert ros.call('supervisor/resume').message == 'emergency stop is pressed'
+    other.publish(Bool(data=False))
+    robot.drive()
+
+
+def test_the_emergency_stop_is_a_service_too_and_latches(ros):
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    assert ros.call('supervisor/emergency_stop').success
+    fault = 'emergency stop by ~/emergency_stop'
+    ros.spin_until(lambda: robot.decided[-1].reason == fault, what='the fault')
+    assert robot.decided[-1].values['mode'] == 'stopped'
+    assert ros.call('supervisor/home').message == f'{fault}; ~/resume ends a fault'
+    robot.drive()
+    robot.wait_for_mode('expert')
+
+
+def test_the_way_home_is_refused_beside_a_second_publisher(ros):
+    """It was not asked who else publishes, and the arm moved beside the intruder."""
+    robot = Robot(ros)
+    robot.live()
+    intruder = ros.publisher('arm/command', PANDA.actions['arm'].type)
+    robot.wait_for_mode('stopped')
+    named = '/arm/command has more than one publisher'
+    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault')
+    answer = ros.call('supervisor/home')
+    assert not answer.success
+    assert answer.message.startswith(named)
+    ros.probe.destroy_publisher(intruder)
+    ros.spin_until(lambda: 'resume ends' in ros.call('supervisor/home').message, what='the fault')
+    robot.drive()
+    ros.call('supervisor/stop')
+    robot.target = HOME + 0.1
+    assert ros.call('supervisor/home').success
+    ros.publisher('arm/command', PANDA.actions['arm'].type)
+    robot.wait_for_mode('stopped')
+    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault on the way')
+
+
+def test_activated_again_it_is_silent_and_begins_where_the_robot_is(ros):
+    """A brake went on at the next activation; a robot moved meanwhile was told to jump back."""
+    robot = Robot(ros)
+    robot.live()
+    robot.drive()
+    robot.wait_for_mode('expert')
+    robot.supervisor.trigger_deactivate()
+    ros.spin_until(robot.ended, what='the last decision')
+    ended = len(robot.decisions)
+    robot.supervisor.trigger_activate()
+    ros.spin_until(lambda: len(robot.decisions) > ended + 5, what='decisions')
+    assert not any(status.sent for status in robot.decided[ended:])
+    robot.drive()
+    robot.wait_for_mode('expert')
+
+
 def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
     robot = Robot(ros)
     robot.live()
@@ -351,7 +447,13 @@ def test_home_drives_there_and_is_refused_while_somebody_drives(ros):
     ros.call('supervisor/stop')
     answer = ros.call('supervisor/home')
     assert answer.success, answer.message
-    ros.spin_until(lambda: robot.decided[-1].reason == 'at home', what='home')
+
+    def at_home():
+        if 'the feedback' in robot.decided[-1].reason:
+            ros.call('supervisor/home')  # a busy machine: it was late, and the way home ended
+        return robot.decided[-1].reason == 'at home'
+
+    ros.spin_until(at_home, what='home')
     np.testing.assert_allclose(robot.arm[-1].data, HOME, atol=1e-5)
 
 
@@ -483,7 +585,7 @@ def test_limits_and_workspace_come_from_a_urdf_where_one_is_given(ros):
     robot.live()
     robot.drive()
     robot.wait_for_mode('expert')
-    robot.target = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
+    robot.far = HOME + np.array([1.0, 0, 0, 0, 0, 0, 0])
     robot.wait_for_mode('stopped')
     reason = robot.decided[-1].reason
     assert 'arm: the tool would leave the workspace, 20 ticks in a row' in reason

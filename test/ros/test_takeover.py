@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import time
 
-from imitation_ros.frames.status import STATUS_TYPE
-from imitation_ros.nodes._messages import message_class
+from imitation_ros.frames.status import Status, STATUS_TYPE
+from imitation_ros.learning.meta.recorded import corrected_by, newest_episode
+from imitation_ros.nodes._messages import message_class, new
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes._streams import ActionStream
+from imitation_ros.nodes.recorder import RecorderNode
 from imitation_ros.nodes.supervisor import SupervisorNode
+from imitation_ros.nodes.teleop_joy import TeleopJoyNode
+from imitation_ros.policies.checkpoint import load_checkpoint, save_checkpoint
 import numpy as np
 import pytest
 import rclpy
 from rclpy.parameter import Parameter
+from sensor_msgs.msg import Joy
 from test_supervisor import HOME, PANDA, Robot
+
+from bench.policy_latency import save_untrained_policy
 
 
 class Shared(Robot):
@@ -23,6 +30,7 @@ class Shared(Robot):
         super().__init__(ros, gate='human', **parameters)
         self.policy = ActionStream(ros.probe, PANDA, 'policy')
         self.diagnostics = ros.listen('/diagnostics', STATUS_TYPE)
+        self.policy_values = {}
         self.policy_action = {'arm': HOME, 'gripper': np.array([0])}
         self.live()
         self.timers.append(ros.probe.create_timer(0.05, self.send_policy))
@@ -34,7 +42,7 @@ class Shared(Robot):
         self.source.send(self.now_ns, action if engaged else None, '', lambda: self.values)
 
     def send_policy(self):
-        self.policy.send(self.now_ns, self.policy_action)
+        self.policy.send(self.now_ns, self.policy_action, '', lambda: self.policy_values)
 
     def both_live(self):
         return not any(self.supervisor._mux.problems(time.monotonic_ns()).values())
@@ -47,11 +55,6 @@ class Shared(Robot):
 
 def test_a_human_takes_over_and_gives_back_by_the_services(ros):
     robot = Shared(ros)
-    refused = ros.call('supervisor/take')
-    assert (refused.success, refused.message) == (
-        False,
-        'no gate has authority; set gate and call ~/resume',
-    )
     robot.drive()
     robot.wait_for_mode('policy')
     assert ros.call('supervisor/take').success
@@ -64,9 +67,113 @@ def test_a_human_takes_over_and_gives_back_by_the_services(ros):
         lambda: any(d.values.get('discarded') == str(first) for d in robot.decided),
         what='the decision that says so',
     )
-    assert not ros.call('supervisor/discard_correction').success
+    ros.spin_until(
+        lambda: ros.call('supervisor/discard_correction').success, what='what came after it'
+    )
+    ros.spin_until(
+        lambda: any(int(d.values.get('discarded', 0)) > first for d in robot.decided),
+        what='the decision that says so',
+    )
     assert ros.call('supervisor/give_back').success
     robot.wait_for_mode('policy')
+
+    def refused():
+        ros.call('supervisor/discard_correction')
+        return not ros.call('supervisor/discard_correction').success
+
+    ros.spin_until(refused, what='that there is nothing left to discard')
+
+
+def test_who_takes_over_before_resume_drives_alone(ros):
+    """The policy drove until ~/take, so that a new task was taken for a correction of the old."""
+    robot = Shared(ros)
+    answer = ros.call('supervisor/take')
+    assert (answer.success, answer.message) == (True, 'the human has taken over, from ~/resume on')
+    robot.drive()
+    robot.wait_for_mode('expert')
+    assert ros.call('supervisor/stop').success
+    robot.wait_for_mode('stopped')
+    assert 'policy' not in {decision.values['mode'] for decision in robot.decided}
+    robot.drive()
+    robot.wait_for_mode('policy')
+    assert ros.call('supervisor/stop').success
+    (result,) = robot.supervisor.set_parameters([Parameter('gate', value='')])
+    assert result.successful
+    refused = ros.call('supervisor/take')
+    assert (refused.success, refused.message) == (
+        False,
+        'no gate has authority; set gate and call ~/resume',
+    )
+
+
+def test_a_task_that_is_shown_from_the_first_tick_is_no_correction_of_the_last_one(ros, tmp_path):
+    """~/take was refused before ~/resume: the adapted policy drove in every demonstration."""
+    save_untrained_policy('panda_position', tmp_path / 'untrained')
+    adapted, shown = tmp_path / 'adapted', tmp_path / 'shown'
+    record = {'episodes': [str(shown)], 'showing': 1}
+    digest = save_checkpoint(adapted, load_checkpoint(tmp_path / 'untrained'), record)
+    robot = Shared(ros)
+    robot.policy_values = {'checkpoint': digest}
+    recorder = ros.start(RecorderNode, contract='panda_position', out=str(tmp_path / 'episodes'))
+    others = [source for source in PANDA.sources if source.topic != 'joint_states']
+    publishers = [(ros.publisher(source.topic, source.type), source) for source in others]
+    ros.probe.create_timer(0.05, lambda: [p.publish(new(s.type)) for p, s in publishers])
+    ros.spin_until(lambda: recorder.count_publishers('supervisor/decision'))
+
+    def record_episode(*services):
+        ros.spin_until(lambda: ros.call('recorder/start').success, what='the recorder')
+        for service, mode in services:
+            assert ros.call(f'supervisor/{service}').success
+            robot.wait_for_mode(mode)
+        ros.call('supervisor/stop')
+        assert ros.call('recorder/success').success
+        return corrected_by(newest_episode(tmp_path / 'episodes'), adapted, PANDA)
+
+    new_task = record_episode(('take', 'stopped'), ('resume', 'expert'))
+    assert new_task == ([], 0)
+    correction = record_episode(('resume', 'policy'), ('take', 'expert'))
+    assert correction == ([shown], 1)
+
+
+def test_the_decision_says_what_a_gripper_was_told_last(ros):
+    robot = Shared(ros)
+    robot.drive()
+    robot.wait_for_mode('policy')
+    ros.spin_until(lambda: robot.decided[-1].values.get('class gripper') == 'open')
+    robot.policy_action['gripper'] = np.array([1])
+    ros.spin_until(lambda: robot.decided[-1].values['class gripper'] == 'close')
+    assert ros.call('supervisor/stop').success
+    robot.wait_for_mode('stopped')
+    assert robot.decided[-1].values['class gripper'] == 'close'
+
+
+def test_a_joystick_takes_over_where_the_policy_is_and_drops_nothing(ros):
+    """Its dead-man was held all along: the arm went back, and the gripper opened."""
+    robot = Robot(ros, stream='policy', gate='human')
+    robot.live()
+    pad = ros.publisher('joy', 'sensor_msgs/msg/Joy')
+    held = Joy(axes=[0.0, 0.0], buttons=[0, 0, 0, 0, 1, 0, 0, 0])
+    ros.probe.create_timer(0.05, lambda: pad.publish(held))
+    said = ros.listen('teleop/status', STATUS_TYPE)
+    axes = {'axes': (1, *[-1] * 6), 'scales': (1.0,) * 7}
+    ros.start(TeleopJoyNode, contract='panda_position', **axes)
+    ros.spin_until(
+        lambda: said and Status.decode(said[-1]).values['engaged'] == 'true', what='the dead-man'
+    )
+    robot.drive()
+    ros.spin_until(
+        lambda: robot.arm and np.allclose(robot.arm[-1].data, robot.target, atol=1e-3),
+        what='the policy to get there',
+    )
+    taken = len(robot.gripper)
+    assert ros.call('supervisor/take').success
+    robot.wait_for_mode('expert')
+    seen = len(robot.arm)
+    ros.spin_until(lambda: len(robot.arm) > seen + 30, what='some commands of the human')
+    assert robot.decided[-1].values['mode'] == 'expert'
+    assert all(message.data for message in robot.gripper[taken:])
+    np.testing.assert_allclose(robot.arm[-1].data, robot.target, atol=0.02)
+    assert Status.decode(said[-1]).values['motion'] == '0.00'
 
 
 def test_a_lease_takes_over_and_a_lost_device_leads_to_hold(ros):
@@ -122,3 +229,14 @@ def test_a_bad_gate_is_refused_at_start_and_while_it_runs(ros):
     assert "did you mean 'human'" in result.reason
     with pytest.raises(ParameterError, match='telepathy'):
         ros.start(SupervisorNode, contract='x', takeover='telepathy')
+    with pytest.raises(ParameterError, match="valid: takeover 'button' or 'moving'"):
+        ros.start(SupervisorNode, contract='x', gate='shadow', takeover='engaged')
+
+
+def test_a_gate_that_does_not_go_with_the_takeover_is_refused_at_resume(ros):
+    robot = Shared(ros, takeover='engaged')
+    (result,) = robot.supervisor.set_parameters([Parameter('gate', value='ensemble')])
+    assert result.successful
+    answer = ros.call('supervisor/resume')
+    assert not answer.success
+    assert "gate 'ensemble' with takeover 'engaged'" in answer.message

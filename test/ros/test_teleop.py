@@ -15,11 +15,13 @@ from imitation_ros.nodes.teleop_expert import TeleopExpertNode
 from imitation_ros.nodes.teleop_joy import TeleopJoyNode
 from imitation_ros.nodes.teleop_keyboard import TeleopKeyboardNode
 from imitation_ros.nodes.teleop_leader import TeleopLeaderNode
+from imitation_ros.nodes.teleop_relay import TeleopRelayNode
 from imitation_ros.sim.experts import make_expert
 from imitation_ros.types import Frame
 import numpy as np
 import pytest
 from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import SetBool, Trigger
 
 CONTRACTS = Path(__file__).parents[2] / 'config/contracts'
@@ -97,6 +99,25 @@ def test_keys_become_actions_and_silence_is_not_engaged(terminal, ros):
     ros.spin_until(lambda: teleop.gripper and teleop.gripper[-1].data, what='the gripper')
 
 
+def test_the_keyboard_keeps_what_the_policy_holds(terminal, ros):
+    """Its first key after a while opened the gripper."""
+    keyboard, fd = terminal
+    teleop = Teleop(ros, TWIST)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    ros.start(lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist')
+    said = {'mode': 'policy', 'source': 'policy', 'class gripper': 'close'}
+
+    def closed():
+        decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+        os.write(keyboard, b'w')
+        return teleop.gripper and teleop.gripper[-1].data
+
+    ros.spin_until(closed, what='the class that was told')
+    ros.spin_until(
+        lambda: teleop.status and teleop.status.values.get('motion') == '1.00', what='the key'
+    )
+
+
 def test_a_demonstration_can_be_recorded_with_nothing_but_the_keyboard(terminal, ros):
     keyboard, fd = terminal
     decisions = ros.listen('supervisor/decision', STATUS_TYPE)
@@ -169,6 +190,48 @@ def test_the_joystick_drives_while_its_dead_man_button_is_held(ros):
     ros.spin_until(lambda: teleop.status.reason == 'nothing on joy')
 
 
+@pytest.mark.parametrize(('ahead_s', 'reason'), [(-0.5, 's old'), (0.5, 's ahead')])
+def test_a_joystick_whose_stamps_are_not_of_now_counts_as_let_go(ros, ahead_s, reason):
+    """Its stamps were not looked at: what a queue had kept for half a second drove the robot."""
+    teleop = Teleop(ros, TWIST)
+    pad = ros.publisher('joy', 'sensor_msgs/msg/Joy')
+    ros.start(TeleopJoyNode, contract='panda_twist')
+    held = Joy(axes=[0.0, 1.0, 0.0, 0.0, -0.5], buttons=[0, 0, 0, 0, 1, 0, 0, 0])
+
+    def send(ahead_s):
+        now_ns = ros.probe.get_clock().now().nanoseconds
+        set_stamp(held, now_ns + round(ahead_s * 1e9))
+        pad.publish(held)
+
+    def engaged():
+        send(0.0)
+        return teleop.status and teleop.status.values['engaged'] == 'true'
+
+    def refused():
+        send(ahead_s)
+        return teleop.status.reason.startswith('joy is') and reason in teleop.status.reason
+
+    ros.spin_until(engaged, what='engagement')
+    ros.spin_until(refused, what='the reason')
+    assert teleop.status.values['engaged'] == 'false'
+    ros.spin_until(engaged, what='engagement again')
+
+
+def test_a_leader_whose_stamps_are_old_is_let_go_of(ros):
+    teleop = Teleop(ros, POSITION)
+    leader = ros.publisher('leader/joint_states', 'sensor_msgs/msg/JointState')
+    ros.start(TeleopLeaderNode, contract='panda_position')
+    message = JointState(name=[f'panda_joint{index}' for index in range(1, 8)])
+    message.position = list(POSITION.home['arm'])
+
+    def old():
+        set_stamp(message, ros.probe.get_clock().now().nanoseconds - 200_000_000)
+        leader.publish(message)
+        return teleop.status and teleop.status.reason.startswith('leader/joint_states is 0.2')
+
+    ros.spin_until(old, what='the reason')
+
+
 def test_axes_that_do_not_fit_the_contract_are_refused(ros):
     node = ros.start(TeleopJoyNode, autostart=False, contract='panda_position')
     assert not node.autostart()
@@ -180,7 +243,7 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     robot = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
     names = [f'panda_joint{index}' for index in range(1, 8)]
     at = {'leader': np.array(POSITION.home['arm']), 'robot': np.array(POSITION.home['arm'])}
-    ros.start(TeleopLeaderNode, contract='panda_position')
+    ros.start(TeleopLeaderNode, contract='panda_position', timeout_s=2.0)
     ros.probe.create_timer(
         0.02, lambda: leader.publish(JointState(name=names, position=at['leader'].tolist()))
     )
@@ -209,6 +272,199 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     at['leader'] = np.full(7, np.nan)
     ros.spin_until(lambda: "'panda_joint1' is nan" in teleop.status.reason, what='the reason')
     assert teleop.status.values['engaged'] == 'false'
+
+
+def test_a_leader_that_lies_about_while_others_drive_says_nothing(ros):
+    """It went on saying its pose, which became the label of wherever the policy was."""
+    teleop = Teleop(ros, POSITION)
+    leader = ros.publisher('leader/joint_states', 'sensor_msgs/msg/JointState')
+    robot = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    joints, home = [f'panda_joint{index}' for index in range(1, 8)], POSITION.home['arm']
+    names = [*joints, 'finger']
+    at = {'leader': np.array([*home, 1.0]), 'robot': np.array(home)}  # above 0: open
+    said = {'mode': 'policy', 'source': 'policy', 'class gripper': 'close'}
+    settings = {'gripper_joint': 'finger', 'timeout_s': 10.0}
+    node = ros.start(TeleopLeaderNode, contract='panda_position', **settings)
+    joints_of = {'leader': (leader, names), 'robot': (robot, joints)}
+
+    def speak():
+        for who, (publisher, of) in joints_of.items():
+            publisher.publish(JointState(name=of, position=at[who].tolist()))
+        stamp_ns = ros.probe.get_clock().now().nanoseconds
+        decision.publish(Status(stamp_ns, 'supervisor', 2, '', said).encode(new))
+
+    ros.probe.create_timer(0.02, speak)
+
+    def engage():
+        return ros.call('teleop_leader/engage', SetBool.Request(data=True), SetBool)
+
+    ros.spin_until(lambda: node.count_publishers('supervisor/decision'))
+    open_there = "gripper is at 'close', the leader's at 'open'"
+    ros.spin_until(lambda: engage().message == open_there, what='the refusal')
+    at['leader'][-1] = -1.0
+    ros.spin_until(lambda: engage().success, what='engagement')
+    teleop.wait_until_engaged()
+    at['robot'] = at['robot'] + 0.5
+    ros.spin_until(lambda: 'is 0.50 from the leader' in teleop.status.reason, what='far away')
+    assert teleop.status.sent == 0
+    assert teleop.status.values['engaged'] == 'true', 'nobody let go of it: no policy takes over'
+    at['robot'] = at['robot'] - 0.4
+    ros.spin_until(lambda: teleop.status.sent, what='an action from near')
+    at['leader'][-1] = 1.0
+    ros.spin_until(lambda: teleop.status.reason == open_there, what='the gripper')
+    said['labels'] = 'every'
+    ros.spin_until(lambda: teleop.status.sent, what='what it would do')
+    ros.spin_until(lambda: teleop.gripper and not teleop.gripper[-1].data, what='its label')
+    at['robot'] = at['robot'] + 0.4
+    ros.spin_until(lambda: not teleop.status.sent, what='far away again')
+    said.update(mode='expert', source='teleop_leader')
+    ros.spin_until(lambda: teleop.status.sent, what='who drives may run ahead')
+
+
+class Foreign:
+    """Teleoperation that knows nothing of us, and the robot, both at 50 Hz."""
+
+    def __init__(self, ros):
+        self.at, self.robot = np.array(POSITION.home['arm']), np.array(POSITION.home['arm'])
+        self.says = {'arm', 'gripper', 'deadman'}
+        self.held = True
+        self._arm = ros.publisher('foreign/arm/command', 'std_msgs/msg/Float64MultiArray')
+        self._gripper = ros.publisher('foreign/gripper/command', 'std_msgs/msg/Bool')
+        self._deadman = ros.publisher('deadman', 'std_msgs/msg/Bool')
+        self._feedback = ros.publisher('joint_states', 'sensor_msgs/msg/JointState')
+        ros.probe.create_timer(0.02, self._say)
+
+    def _say(self):
+        names = [f'panda_joint{index}' for index in range(1, 8)]
+        self._feedback.publish(JointState(name=names, position=self.robot.tolist()))
+        if 'arm' in self.says:
+            self._arm.publish(Float64MultiArray(data=self.at.tolist()))
+        if 'gripper' in self.says:
+            self._gripper.publish(Bool(data=True))
+        if 'deadman' in self.says:
+            self._deadman.publish(Bool(data=self.held))
+
+
+@pytest.fixture
+def patient(tmp_path):
+    """The contract with limits for freshness that a busy machine keeps, and the relay's own."""
+    text = (CONTRACTS / 'panda_position.yaml').read_text()
+    (tmp_path / 'patient.yaml').write_text(text.replace('max_age_s: 0.1', 'max_age_s: 1.0'))
+    return {'contract': str(tmp_path / 'patient.yaml'), 'timeout_s': 1.0}
+
+
+def relayed(teleop, foreign):
+    arm, gripper = teleop.arm, teleop.gripper
+    return arm and gripper and np.allclose(arm[-1].data, foreign.at) and gripper[-1].data
+
+
+def test_foreign_commands_are_relayed_once_a_person_says_so_and_silence_ends_it(ros, patient):
+    """The design promised an adapter for them: without a status they have no authority."""
+    teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
+    ros.start(TeleopRelayNode, **patient)
+
+    def engage(on=True):
+        return ros.call('teleop_relay/engage', SetBool.Request(data=on), SetBool)
+
+    ros.spin_until(lambda: teleop.status and 'call ~/engage' in teleop.status.reason)
+    assert (teleop.status.sent, teleop.status.values['engaged']) == (0, 'false')
+    assert not teleop.arm
+    foreign.robot = foreign.at + 0.5
+    ros.spin_until(lambda: 'is 0.50 from foreign/arm/command' in engage().message, what='refusal')
+    foreign.robot = foreign.at
+    ros.spin_until(lambda: engage().success, what='engagement')
+    foreign.at = foreign.at + 0.1
+    ros.spin_until(lambda: relayed(teleop, foreign), what='the commands')
+    teleop.wait_until_engaged()
+    assert teleop.status.values['fingerprint'] == POSITION.fingerprint
+    foreign.says -= {'gripper'}
+    lost = 'foreign/gripper/command: the newest is'
+    ros.spin_until(lambda: lost in teleop.status.reason, what='the loss')
+    assert teleop.status.values['lost'] == 'true'
+    seen = len(teleop.arm)
+    foreign.says |= {'gripper'}
+    ros.spin_until(lambda: 'call ~/engage' in teleop.status.reason, what='the gripper')
+    assert teleop.status.values['lost'] == 'true'  # who comes back must say so
+    assert len(teleop.arm) == seen
+    ros.spin_until(lambda: engage().success, what='engagement again')
+    teleop.wait_until_engaged()
+    assert engage(False).message == 'let go'
+    teleop.wait_until_engaged(False)
+    assert 'lost' not in teleop.status.values
+    foreign.at = np.full(7, np.nan)
+    ros.spin_until(lambda: 'foreign/arm/command: not finite' in teleop.status.reason)
+
+
+def test_a_dead_man_switch_engages_the_relay_while_it_is_held(ros, patient):
+    teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
+    foreign.held = False
+    ros.start(TeleopRelayNode, deadman='deadman', **patient)
+    ros.spin_until(lambda: teleop.status and 'switch deadman is up' in teleop.status.reason)
+    answer = ros.call('teleop_relay/engage', SetBool.Request(data=True), SetBool)
+    assert (answer.success, 'deadman says who drives' in answer.message) == (False, True)
+    foreign.robot, foreign.held = foreign.at + 0.5, True
+    ros.spin_until(lambda: 'is 0.50 from' in teleop.status.reason, what='the refusal')
+    foreign.robot = foreign.at
+    ros.spin_until(lambda: relayed(teleop, foreign), what='the commands')
+    foreign.says -= {'deadman'}
+    ros.spin_until(lambda: teleop.status.reason == 'nothing on deadman', what='its silence')
+    assert (teleop.status.values['engaged'], teleop.status.values['lost']) == ('false', 'true')
+    foreign.says |= {'deadman'}
+    teleop.wait_until_engaged()
+    foreign.held = False
+    teleop.wait_until_engaged(False)
+    assert 'lost' not in teleop.status.values
+
+
+def test_a_latched_part_is_in_force_until_its_next_command(ros, patient):
+    teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
+    foreign.says = {'arm'}
+    ros.start(TeleopRelayNode, latched=['gripper'], **patient)
+    ros.spin_until(
+        lambda: teleop.status and teleop.status.reason == 'foreign/gripper/command: no message yet'
+    )
+    foreign.says = {'arm', 'gripper'}
+    ros.spin_until(lambda: 'call ~/engage' in teleop.status.reason)
+    foreign.says = {'arm'}
+    ros.spin_for(1.2)  # longer than any command is fresh
+    answer = ros.call('teleop_relay/engage', SetBool.Request(data=True), SetBool)
+    assert answer.success, answer.message
+    ros.spin_until(lambda: relayed(teleop, foreign), what='the commands')
+
+
+def test_the_supervisor_obeys_a_relayed_topic(ros, patient):
+    foreign = Foreign(ros)
+    decisions = ros.listen('supervisor/decision', STATUS_TYPE)
+    commands = ros.listen('arm/command', POSITION.actions['arm'].type)
+    ros.start(
+        SupervisorNode, contract=patient['contract'], tracking_delay_s=0.0, stale_after_s=1.0
+    )
+    ros.start(TeleopRelayNode, deadman='deadman', **patient)
+    ros.spin_until(lambda: ros.call('supervisor/resume').success, what='resume')
+    foreign.at = foreign.at + 0.1
+    ros.spin_until(
+        lambda: commands and np.allclose(commands[-1].data, foreign.at, atol=1e-3), what='motion'
+    )
+    drove = {
+        (each.values['mode'], each.values['source']) for each in map(Status.decode, decisions)
+    }
+    assert ('expert', 'teleop_relay') in drove
+
+
+@pytest.mark.parametrize(
+    'parameters',
+    [
+        {'topics': ['a']},  # there are two parts
+        {'topics': ['teleop/arm/command', 'foreign/gripper/command']},  # it would hear itself
+        {'topics': ['foreign/arm/command', '/gripper/command']},  # or its own echo
+        {'latched': ['arm']},
+        {'latched': ['griper']},
+    ],
+)
+def test_a_relay_that_would_make_something_up_refuses_to_start(ros, parameters):
+    node = ros.start(TeleopRelayNode, autostart=False, contract='panda_position', **parameters)
+    assert not node.autostart()
 
 
 def test_in_lockstep_the_expert_answers_each_whole_tick_with_its_label(ros):
@@ -248,6 +504,7 @@ def test_in_lockstep_the_expert_answers_each_whole_tick_with_its_label(ros):
         (TeleopExpertNode, {'contract': 'panda_reach', 'skill': 1.5}, 'skill'),
         (TeleopJoyNode, {}, 'contract is not set'),
         (TeleopLeaderNode, {}, 'contract is not set'),
+        (TeleopRelayNode, {}, 'contract is not set'),
         (TeleopKeyboardNode, {'contract': 'panda_twist', 'sped': 1.0}, "unknown parameter 'sped'"),
     ],
 )

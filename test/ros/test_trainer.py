@@ -6,15 +6,18 @@ from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError
 from imitation_ros.learning.bc import BCConfig
 from imitation_ros.learning.dagger import DaggerConfig
-from imitation_ros.learning.recorded_rounds import DISCARDED, RecordedRounds
+from imitation_ros.learning.recorded_rounds import Before, DISCARDED, RecordedRounds
+from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes.policy import PolicyNode
-from imitation_ros.nodes.trainer import TrainerNode
+from imitation_ros.nodes.supervisor import SupervisorNode
+from imitation_ros.nodes.trainer import read_recording, TrainerNode, TrainerParams
+from imitation_ros.policies.checkpoint import read_digest
 from imitation_ros.supervision.gates import GateConfig
 import pytest
 from rcl_interfaces.srv import SetParameters
-from recorded_episodes import CONTRACT, contract, record_lockstep
+from recorded_episodes import CONTRACT, contract, record_driven, record_lockstep
 from std_srvs.srv import Trigger
 
 from bench.policy_latency import save_untrained_policy
@@ -27,9 +30,15 @@ class PolicyDouble:
     """The policy node's services, and a say in whether an offer is taken."""
 
     def __init__(self, ros):
-        self.offers, self.takes = [], True
-        ros.probe.create_service(SetParameters, 'policy/set_parameters', self.on_set)
-        ros.probe.create_service(Trigger, 'policy/reload', self.on_reload)
+        self.offers, self.takes, self._probe = [], True, ros.probe
+        self._services = [
+            ros.probe.create_service(SetParameters, 'policy/set_parameters', self.on_set),
+            ros.probe.create_service(Trigger, 'policy/reload', self.on_reload),
+        ]
+
+    def close(self):
+        while self._services:
+            self._probe.destroy_service(self._services.pop())
 
     def on_set(self, request, response):
         self.offers.append(request.parameters[0].value.string_value)
@@ -53,18 +62,28 @@ def trainer(ros, tmp_path):
 
     class Trainer:
         policy = PolicyDouble(ros)
-        episodes, run = tmp_path / 'episodes', tmp_path / 'run'
+        episodes, run, contract = (tmp_path / name for name in ('episodes', 'run', 'robot.yaml'))
+
+        def train(self, *names, checkpoint=None, **parameters):
+            """Records and trains a round without the node; returns its checkpoint."""
+            record(self.episodes, *names)
+            config = TrainerParams(epochs=1, **parameters).config
+            rounds = RecordedRounds(
+                self.run, self.episodes, contract(), config, 0, Before(checkpoint)
+            )
+            return self.run / f'round_{rounds.run_round().number:03d}/checkpoint'
 
         def start(self, **parameters):
             given = {
-                'contract': str(tmp_path / 'robot.yaml'), 'episodes': str(self.episodes),
+                'contract': str(self.contract), 'episodes': str(self.episodes),
                 'out': str(self.run), 'epochs': 1, **parameters,
             }  # fmt: skip
             self.node = ros.start(TrainerNode, **given)
             return self
 
         def value(self, key):
-            return {pair.key: pair.value for pair in statuses[-1].values}[key] if statuses else ''
+            said = statuses[-1].values if statuses else ()
+            return {pair.key: pair.value for pair in said}.get(key)
 
         def reason(self):
             return statuses[-1].message
@@ -117,6 +136,8 @@ def test_a_round_makes_a_policy_that_the_policy_node_lets_drive_and_takes_back(r
     ros.spin_until(lambda: 'round_001' in driving[-1].data, TRAINED_S, 'the one after it')
     ros.spin_until(lambda: ros.call('trainer/rollback').success, what='the way back')
     ros.spin_until(lambda: 'round_000' in driving[-1].data, what='the one before it')
+    ros.spin_until(lambda: ros.call('trainer/rollback').success, what='the way back to the first')
+    ros.spin_until(lambda: str(first) in driving[-1].data, what='the first')
     assert (tmp_path / 'run/rounds.png').exists()
 
 
@@ -137,7 +158,7 @@ def test_so_many_new_labels_start_a_round_and_rollback_survives_a_restart(ros, t
     trainer.node.trigger_deactivate()
     trainer.node.trigger_cleanup()
     assert trainer.node.autostart()
-    assert trainer.node._rounds.driving == 0
+    assert trainer.node._rounds.driver.round == 0
 
 
 def test_an_offer_that_the_policy_node_refuses_does_not_drive(ros, trainer):
@@ -193,3 +214,140 @@ def test_a_gate_that_asks_an_ensemble_needs_one(ros, trainer):
         trainer.start(gate='uncertainty')
     with pytest.raises(ParameterError, match='contract is not set'):
         ros.start(TrainerNode)
+
+
+def test_a_rejected_round_0_is_never_offered(ros, trainer, tmp_path, monkeypatch):
+    """It drove: it was compared with nothing, and to be rejected was no obstacle."""
+    initial, rejects = tmp_path / 'initial', 'imitation_ros.learning.dagger.judge'
+    save_untrained_policy(trainer.contract, initial)
+    monkeypatch.setattr(rejects, lambda *given: (False, 'worse'))
+    trainer.train('a', 'b', checkpoint=initial)
+    trainer.start(checkpoint=str(initial))
+    trainer.wait_for('rounds', '1')
+    ros.spin_for(2.5)  # two looks
+    assert trainer.policy.offers == []
+    assert trainer.value('driving round') == ''
+    assert trainer.node._rounds.driver.checkpoint == initial
+
+
+def test_a_policy_node_that_starts_again_gets_what_was_accepted(ros, trainer, tmp_path):
+    """The initial policy drove again, and the trainer said that round 0 does."""
+    policy, driving = offered(ros, trainer, tmp_path)
+    ros.stop(policy)
+    driving.clear()
+    ros.start(PolicyNode, contract=str(trainer.contract), checkpoint=str(tmp_path / 'first'))
+    ros.spin_until(lambda: len(driving) == 2, what='its own policy, and what it is offered')
+    assert [str(tmp_path / 'first') in each.data for each in driving] == [True, False]
+    assert 'round_000' in driving[-1].data
+    trainer.wait_for('driving round', '0')
+
+
+def test_a_rollback_by_somebody_else_is_what_the_next_round_is_compared_with(
+    ros, trainer, tmp_path
+):
+    """The trainer took no note of who really drives, and compared with what did not."""
+    _, driving = offered(ros, trainer, tmp_path)
+    assert ros.call('policy/rollback').success
+    ros.spin_until(lambda: str(tmp_path / 'first') in driving[-1].data, what='the way back')
+    trainer.wait_for('driving round', '')
+    assert trainer.reason().endswith('drives; the next round is compared with it')
+    assert trainer.node._rounds.driver.digest == read_digest(tmp_path / 'first')
+    looks = len(driving)
+    ros.spin_for(2.5)
+    assert len(driving) == looks, 'and nobody takes it back'
+
+
+def offered(ros, trainer, tmp_path):
+    """A policy node, not the double, and a trainer whose round 0 it has taken."""
+    trainer.policy.close()
+    save_untrained_policy(trainer.contract, tmp_path / 'first')
+    trainer.train('a', 'b')
+    driving = ros.listen('policy/checkpoint', 'std_msgs/msg/String', LATCHED)
+    policy = ros.start(
+        PolicyNode, contract=str(trainer.contract), checkpoint=str(tmp_path / 'first')
+    )
+    trainer.start(checkpoint=str(tmp_path / 'first'))
+    trainer.wait_for('driving round', '0')
+    assert 'round_000' in driving[-1].data
+    return policy, driving
+
+
+def test_success_decides_once_policies_have_driven(ros, trainer):
+    """Recorded outcomes were ignored: a worse policy drove on because its loss was lower."""
+    first = read_digest(trainer.train('a', 'b'))
+    record_driven(trainer.episodes / 'c', first)
+    record_driven(trainer.episodes / 'd', first, corrected=6)
+    second = read_digest(trainer.train())
+    trainer.start(trial_episodes=2)
+    trainer.wait_for('driving round', '1')
+    record_driven(trainer.episodes / 'e', second, 'failure')
+    trainer.wait_for('driving success', '0 of 1')
+    record_driven(trainer.episodes / 'f', second, corrected=6)
+    trainer.wait_for('driving round', '0')
+    assert trainer.policy.offers[-1].endswith('round_000/checkpoint')
+    assert trainer.reason() == (
+        'round 0 drives again: it succeeded in 1 of 2 episodes, round 1 in 0 of 2 episodes'
+    )
+    trainer.wait_for('driving success', '1 of 2')
+
+
+def test_the_supervisor_is_told_the_round_also_when_it_starts_again(ros, trainer):
+    """Beta stayed at that of round 0 on a robot: nobody but the lockstep collector set it."""
+
+    def supervise():
+        return ros.start(SupervisorNode, contract=str(trainer.contract))
+
+    def round_of(supervisor):
+        return supervisor.get_parameter('gate_round').value
+
+    supervisor = supervise()
+    trainer.train('a', 'b')
+    trainer.start()
+    ros.spin_until(lambda: round_of(supervisor) == 1, what='round 1')
+    ros.stop(supervisor)
+    again = supervise()
+    assert round_of(again) == 0
+    ros.spin_until(lambda: round_of(again) == 1, what='round 1 again')
+
+
+def test_what_cannot_be_read_for_any_reason_is_passed_over(ros, trainer, monkeypatch):
+    """Anything but an EpisodeError or OSError left the watch waiting for ever."""
+
+    def faulty(path, *given):
+        if path.name == 'b':
+            raise KeyError('a bug')
+        return read_recording(path, *given)
+
+    monkeypatch.setattr('imitation_ros.nodes.trainer.read_recording', faulty)
+    record(trainer.episodes, 'a', 'b', 'c')
+    trainer.start()
+    trainer.wait_for('new labels', '24')
+
+
+def test_whoever_waits_for_background_work_hears_what_went_wrong(ros):
+    """What the thread raised left the coroutine waiting for ever."""
+    heard = []
+
+    async def wait():
+        try:
+            await Background(ros.probe, lambda: 1 // 0)
+        except ZeroDivisionError as error:
+            heard.append(error)
+
+    ros.executor.create_task(wait)
+    ros.spin_until(lambda: heard, what='the error')
+
+
+def test_a_damaged_run_is_told_and_looked_at_again(ros, trainer):
+    """The watch ended, and with it the node."""
+    trainer.train('a', 'b')
+    trainer.start()
+    trainer.wait_for('rounds', '1')
+    note = trainer.run / 'round_000/recordings.json'
+    kept = note.read_text()
+    note.write_text('{')
+    ros.spin_until(lambda: 'recordings.json' in trainer.reason(), what='the trouble')
+    assert 'recordings.json' in ros.call('trainer/train').message
+    note.write_text(kept)
+    record(trainer.episodes, 'c')
+    trainer.wait_for('new labels', '12')

@@ -158,6 +158,21 @@ def record_lockstep(folder, ticks=20, outcome='success', contract=None, seed=0, 
     return bag.writer.stop(outcome)
 
 
+def record_driven(folder, checkpoint, outcome='success', corrected=0):
+    """A lockstep episode of 12 ticks that a policy drives, but for the last ones."""
+    bag = Bag(folder, parse_contract(CONTRACT), lockstep=True)
+    for tick in range(12):
+        ros_ns, wall_ns = 1_000_000_000 + tick * PERIOD_NS, WALL_NS + tick * 5_000_000
+        bag.clock(ros_ns, wall_ns)
+        bag.observe(*state(tick), ros_ns, wall_ns + 100_000)
+        bag.act('policy', action(tick), ros_ns, wall_ns + 1_000_000, checkpoint=checkpoint)
+        mode, source = ('policy', 'policy') if tick < 12 - corrected else ('expert', 'teleop')
+        if mode == 'expert':
+            bag.act('teleop', action(tick), ros_ns, wall_ns + 1_500_000, engaged='true')
+        bag.act('executed', action(tick), ros_ns, wall_ns + 2_000_000, mode=mode, source=source)
+    return bag.writer.stop(outcome)
+
+
 def record_real_time(folder, ticks=20, lose=(), contract=None, teleop=True, mode='expert'):
     """A real-time episode: observations at 100 Hz, ticks at 20 Hz, those in `lose` unobserved."""
     bag = Bag(folder, contract or parse_contract(CONTRACT))

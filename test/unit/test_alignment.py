@@ -161,6 +161,54 @@ def test_a_message_from_the_future_is_not_used_before_its_time():
     assert aligner.frame(105).observation['state'][0] == 2.0
 
 
+def test_a_message_ages_from_its_receipt_where_its_stamp_is_ahead():
+    """A sensor whose clock is ahead: its old messages passed for new ones when their time came."""
+    aligner = filled(pose=1.0)
+    add(aligner, 'pose', 2.0, stamp_ns=118, received_ns=101)
+    for topic in ('level', 'goal'):
+        add(aligner, topic, 1.0, stamp_ns=120)
+    assert aligner.frame(121).observation['state'][0] == 2.0
+    add(aligner, 'level', 1.0, stamp_ns=122)
+    assert aligner.frame(122).reason.startswith('pose: the newest is 0.000 s old')
+
+
+def test_a_stamp_further_ahead_than_the_age_limit_is_a_gap_as_soon_as_it_comes():
+    """A clock half a second ahead: frames were made of what had been received that long ago."""
+    aligner = Aligner(CONTRACT)
+    for stamp_ns in range(100, 200, 5):
+        add(aligner, 'pose', float(stamp_ns), stamp_ns + 50, received_ns=stamp_ns)
+        for topic in ('level', 'goal'):
+            add(aligner, topic, 1.0, stamp_ns)
+        assert aligner.frame(stamp_ns) == Gap(
+            stamp_ns, 'pose: the newest is stamped 0.000 s ahead (at most 2e-08 s)'
+        )
+    assert isinstance(aligner.frame(202), Gap), 'dead for 7 ns'
+    for topic in TYPES:
+        add(aligner, topic, 1.0, stamp_ns=206)
+    assert isinstance(aligner.frame(206), Frame), 'the clock was set right'
+
+
+AHEAD = st.lists(st.tuples(st.integers(1, 40), st.integers(-30, 60)), min_size=1, max_size=15)
+
+
+@settings(deadline=None)
+@given(AHEAD, st.integers(1, 60))
+def test_what_comes_later_changes_no_frame_where_stamps_are_ahead_either(messages, tick_ns):
+    live, bag = Aligner(CONTRACT), Aligner(CONTRACT)
+    for received_ns, ahead_ns in sorted(messages):
+        stamp_ns = max(1, received_ns + ahead_ns)
+        for topic in TYPES:
+            add(bag, topic, float(stamp_ns), stamp_ns, received_ns)
+            if received_ns <= tick_ns:
+                add(live, topic, float(stamp_ns), stamp_ns, received_ns)
+    one, other = live.frame(tick_ns), bag.frame(tick_ns)
+    assert type(one) is type(other)
+    if isinstance(one, Gap):
+        assert one == other
+    else:
+        assert one.observation['state'].tolist() == other.observation['state'].tolist()
+
+
 @pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
 def test_what_is_not_finite_is_a_gap_that_names_the_field(value):
     assert filled(level=value).frame(100).reason == f'level: data is {value}'

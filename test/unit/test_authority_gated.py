@@ -173,6 +173,43 @@ def test_a_correction_that_is_too_short_to_teach_is_told():
     assert correct(20, 4) == ''
 
 
+def test_a_correction_that_goes_on_to_the_end_is_told_to_be_too_short():
+    """It was told after the next episode's correction, whose ticks were added to its own."""
+    mux = lockstep(GateConfig('human'))
+    says = {'history': '2', 'chunk': '3'}
+    for episode, end in enumerate([mux.stop, mux.fail]):
+        mux.takeover.press(True)
+        for tick in range(10 * episode + 1, 10 * episode + 4):
+            both(mux, tick, policy=says)
+        assert mux.corrections.notice == ''
+        end('test')
+        assert 'too short to teach: 3 ticks' in mux.corrections.notice
+        mux.resume(0, BOTH, mux.gating.config)
+        mux.takeover.press(True)
+        for tick in range(10 * episode + 5, 10 * episode + 9):
+            both(mux, tick, policy=says)
+        mux.stop('test')
+        assert mux.corrections.notice == '', 'four ticks are enough'
+        mux.resume(0, BOTH, mux.gating.config)
+
+
+def test_a_correction_is_discarded_up_to_now_and_never_in_a_later_episode():
+    """The rest of it was kept for good; and after it, the next episode lost all of its labels."""
+    mux = lockstep(GateConfig('human'))
+    mux.takeover.press(True)
+    for tick in range(1, 4):
+        both(mux, tick)
+    assert mux.corrections.discard() == TICK
+    assert mux.corrections.discard() is None, 'nothing was done since'
+    both(mux, 4)
+    assert mux.corrections.discard() == 4 * TICK
+    both(mux, 5)
+    mux.stop('test')
+    mux.resume(0, BOTH, mux.gating.config)
+    both(mux, 6)
+    assert mux.corrections.discard() is None
+
+
 def test_moving_a_relative_device_takes_over_as_long_as_it_is_deflected():
     takeover = Takeover('moving', REACH, threshold=0.05, idle_s=0.5)
     watch = Watch('teleop', REACH, Guard(REACH))

@@ -170,7 +170,7 @@ def test_stop_brakes_to_rest_and_then_nothing_is_sent():
     braking = robot.run(0.02, 'policy')
     assert (braking.mode, braking.source) == (Mode.STOPPED, '')
     assert (braking.action['arm'] > before).all()
-    assert not robot.run(0.5, 'policy').action
+    assert not robot.run(0.7, 'policy').action
     assert robot.mux.resting
 
 
@@ -289,7 +289,7 @@ def test_stop_ends_the_way_home():
     robot.mux.home(robot.now_ns)
     robot.run(0.5)
     robot.mux.stop('test')
-    assert not robot.run(0.5).action
+    assert not robot.run(0.6).action
     assert robot.at[0] < 0.4
 
 
@@ -300,9 +300,9 @@ def test_the_last_commands_bring_the_robot_to_rest():
     robot.resume()
     robot.run(0.3, 'policy', arm=(1.0, 1.0))
     last = [command.action['arm'] for command in robot.mux.last_commands(robot.now_ns)]
-    speeds = np.diff([robot.at, *last, last[-1]], axis=0)[:, 0] / 0.01
-    assert len(last) < 15
-    assert speeds[-2] == pytest.approx(0.0, abs=1e-9)
+    speeds = np.diff([robot.at, *last], axis=0)[:, 0] / 0.01
+    assert len(last) < 15 + 50, 'half a second of them says where it stands'
+    assert speeds[-50:] == pytest.approx(0.0, abs=1e-9)
     assert (np.diff(speeds) <= 1e-9).all()
 
 

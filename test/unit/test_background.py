@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -18,6 +19,10 @@ def _work():
 
 def _fail():
     raise ImitationError('the disk is full; valid: another one')
+
+
+def _break():
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/data')
 
 
 @pytest.fixture
@@ -47,6 +52,11 @@ def test_it_yields_and_has_a_session_of_its_own(ask):
 
 def test_it_says_why_it_could_not(ask):
     assert ask(_fail) == 'the disk is full; valid: another one'
+
+
+def test_it_names_what_nobody_foresaw(ask):
+    """The process died, and the node knew its exit code alone, round after round."""
+    assert ask(_break) == "OSError: [Errno 28] No space left on device: '/data'"
 
 
 def test_one_process_at_a_time_works_on_a_run(ask, tmp_path):

@@ -21,7 +21,8 @@ NODES_PAGE = (ROOT / 'docs/nodes.md').read_text(encoding='utf-8')
 NODES = [path.stem for path in sorted((ROOT / 'config').glob('*.yaml'))]
 ROBOTS = [path.stem for path in sorted((ROOT / 'config/controllers').glob('*.yaml'))]
 TYPES = {'float': 'double', 'int': 'int', 'bool': 'bool', 'str': 'string'}
-FROM_THE_CONTRACT = {'<observation>', '<action>', 'policy/<action>', 'teleop/<action>'}
+STREAMS = ('policy', 'teleop', 'foreign')
+FROM_THE_CONTRACT = {'<observation>', '<action>', *(f'{each}/<action>' for each in STREAMS)}
 LINK = re.compile(r'(?<!!)\[[^\]]*\]\(([^)\s]+)\)')  # pictures are checked by whoever makes them
 
 

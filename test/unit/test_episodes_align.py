@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imitation_ros.episodes.align import frame_differences, load_episode
 from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.alignment import Aligner
 from imitation_ros.types import Frame
@@ -45,6 +46,30 @@ def test_the_label_is_what_the_expert_said_not_what_was_executed(tmp_path):
     np.testing.assert_allclose(executed.actions['arm'], np.full((20, 2), 0.5))
     assert expert.actions['gripper'].ravel().tolist() == [0, 1] * 10
     assert expert.actions['gripper'].dtype == np.int64
+
+
+def test_without_labels_an_episode_without_actions_is_frames_alone(tmp_path):
+    """Each tick was left out, since it had 'no action for the tick'."""
+    bag = Bag(tmp_path / 'e', contract())
+    for step in range(100):
+        now_ns = WALL_NS + step * 10_000_000
+        bag.observe(*state(step / 5), now_ns - 500_000, now_ns - 400_000, now_ns)
+    folder = bag.writer.stop('success')
+    assert len(load_episode(folder)) == 0
+    episode = load_episode(folder, label='none')
+    assert len(episode) >= 18
+    assert episode.actions == {}
+    assert not episode.segment.any()
+    (cached,) = TrainingSet.from_folder(folder, contract(), label='none', cache=tmp_path / 'c')
+    assert cached.actions == {}
+    np.testing.assert_array_equal(cached.observations['state'], episode.observations['state'])
+
+
+def test_without_labels_frames_do_not_wait_for_any(tmp_path):
+    folder = record_real_time(tmp_path / 'e', 20, mode='policy')
+    seen = load_episode(folder, label='none')
+    assert seen.actions == {}
+    assert set(load_episode(folder).tick_ns) <= set(seen.tick_ns)
 
 
 def test_lockstep_does_not_care_in_which_order_messages_were_received(tmp_path):

@@ -247,6 +247,71 @@ def bomb(path, compress, declared, actual=2 << 30, chunks=1):
     return path
 
 
+def record(opcode, body):
+    return struct.pack('<BQ', opcode, len(body)) + body
+
+
+def chunk_of(records, count):
+    """A chunk record with these records, so many times."""
+    packed = zstandard.ZstdCompressor().compress(records * count)
+    head = struct.pack('<QQQII', 0, 1, len(records) * count, 0, 4) + b'zstd'
+    return record(Opcode.CHUNK, head + struct.pack('<Q', len(packed)) + packed)
+
+
+def forged(path, *records):
+    """A file of these records, without a summary."""
+    end = record(Opcode.DATA_END, bytes(4)) + record(Opcode.FOOTER, bytes(20))
+    path.write_bytes(MAGIC + record(Opcode.HEADER, bytes(8)) + b''.join(records) + end + MAGIC)
+    return path
+
+
+def channel(number, pairs=b''):
+    metadata = struct.pack('<I', len(pairs)) + pairs
+    return record(Opcode.CHANNEL, struct.pack('<HHII', number, 0, 0, 0) + metadata)
+
+
+def schema(number, size):
+    return record(Opcode.SCHEMA, struct.pack('<HIII', number, 0, 0, size) + bytes(size))
+
+
+FORGERIES = {
+    'empty records': (
+        lambda: [chunk_of(b'\x80' + bytes(8), 7_400_000)] * 8,
+        r'more than \d+ records',
+    ),
+    'channels': (
+        lambda: [chunk_of(b''.join(map(channel, range(1000))), 200)] * 40,
+        r'more than \d+ records',
+    ),
+    'long schemas': (
+        lambda: [chunk_of(schema(number, 10 << 20), 1) for number in range(40)],
+        'more than 16777216 bytes of schemas and channels',
+    ),
+    'a map of nothing': (
+        lambda: [chunk_of(channel(1, bytes(60 << 20)), 1)],
+        'a map of more than 16384 entries',
+    ),
+    'metadata': (
+        lambda: [record(Opcode.METADATA, bytes(8))] * 5000,
+        'more than 4096 attachments and metadata records',
+    ),
+}
+
+
+@pytest.mark.parametrize('name', FORGERIES)
+def test_a_small_file_takes_little_time_and_memory(tmp_path, name):
+    """54 KB of chunks held 59 million records of no kind, and reading them took half a minute."""
+    records, says = FORGERIES[name]
+    path = forged(tmp_path / 'x.mcap', *records())
+    assert path.stat().st_size < 100_000
+    start = time.process_time()
+    with pytest.raises(EpisodeError, match=says):
+        EpisodeReader(path)
+    with suppress(EpisodeError):
+        list(EpisodeReader(path, salvage=True).messages())
+    assert time.process_time() - start < 8.0  # 1 s, where no tracer counts lines
+
+
 def zstd_bomb(block, size):
     compressor = zstandard.ZstdCompressor(level=1).compressobj(size=size)
     return b''.join(
@@ -290,10 +355,32 @@ def test_a_bomb_is_refused_at_once(tmp_path, compress, declared, actual, chunks,
 
 
 def test_chunks_that_all_overlap_are_bounded(tmp_path, monkeypatch):
+    """An episode in which a clock was set back was refused: its chunks overlapped too much."""
     path = write_mcap(tmp_path / 'x.mcap', [[0, 100 - i] for i in range(50)])
+    times = [message.log_time_ns for message in EpisodeReader(path).messages()]
+    assert times == sorted(times)
     monkeypatch.setattr('imitation_ros.episodes.mcap_file.MAX_WAITING_BYTES', 300)
-    with pytest.raises(EpisodeError, match='its chunks overlap too much to be put in order'):
-        list(EpisodeReader(path).messages())
+    bounded = [message.log_time_ns for message in EpisodeReader(path).messages()]
+    assert sorted(bounded) == times
+    assert bounded != times
+
+
+def test_a_clock_that_stands_still_keeps_one_chunk_in_memory(tmp_path, monkeypatch):
+    """A clock was set back, and every chunk until it had caught up was read before the first."""
+    path = tmp_path / 'x.mcap'
+    with open(path, 'wb') as file:
+        writer = McapWriter(file)
+        writer.start('ros2')
+        schema = writer.register_schema(FLOAT, 'ros2msg', b'float64 data\n')
+        channel = writer.register_channel('/x', 'cdr', schema)
+        for number in range(40):
+            writer.add_message(channel, 7, random.Random(number).randbytes(1 << 20), 0, number)
+        writer.finish()
+    tracemalloc.start()
+    found = [message.sequence for message in EpisodeReader(path).messages()]
+    assert tracemalloc.get_traced_memory()[1] < 10 << 20
+    tracemalloc.stop()
+    assert found == list(range(40))
 
 
 def test_a_message_that_does_not_fit_its_type(tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import json
+import random
+import shutil
 
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.repair import find_unfinished, repair, repair_dataset
@@ -87,7 +90,7 @@ def test_a_recording_without_messages_is_removed(tmp_path, keep, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_chunk_is_left_out_and_counted(tmp_path):
+def test_a_damaged_chunk_is_left_out_and_counted(tmp_path, no_timer):
     bag = Bag(tmp_path / 'e', contract())
     for tick in range(3):
         bag.observe(*state(tick), WALL_NS, WALL_NS + tick)
@@ -101,6 +104,123 @@ def test_a_damaged_chunk_is_left_out_and_counted(tmp_path):
     repaired = repair(recording)
     assert repaired.messages == 4
     assert repaired.lost_bytes > 50
+
+
+@pytest.fixture
+def no_timer(monkeypatch):
+    """A chunk is what the test says, however slow the machine is."""
+    monkeypatch.setattr('imitation_ros.episodes.writer.FLUSH_PERIOD_S', 60)
+
+
+def small_recording(folder):
+    """Four chunks, as a kill between two writes leaves them; and its bytes."""
+    bag = Bag(folder, contract(), operator='ada')
+    for tick in range(4):
+        bag.observe(*state(tick), WALL_NS, WALL_NS + tick)
+        bag.writer._mcap.flush()
+    bag.writer.abandon()
+    recording = folder.with_name(folder.name + '.recording')
+    return recording, (recording / f'{folder.name}_0.mcap').read_bytes()
+
+
+def saved(folder):
+    """What counts of an episode."""
+    reader = EpisodeReader(folder)
+    info = replace(reader.info, notes={})
+    return info, reader.contract, reader.attachments, list(reader.messages())
+
+
+def test_whatever_bit_is_flipped_nothing_is_deleted(tmp_path, no_timer):
+    """A flipped bit in the first bytes, or in a length, and the demonstration was deleted: as 'an
+    empty recording', or but for the eight messages before it."""
+    recording, whole = small_recording(tmp_path / 'e')
+    copy = tmp_path / 'copy'
+    recording.rename(copy)
+    path = shutil.copytree(copy, recording) / 'e_0.mcap'
+    repair(recording)
+    expected = saved(tmp_path / 'e')
+    assert len(expected[3]) == 8
+    rng, fewer = random.Random(0), 0
+    for at in [*range(60), *rng.sample(range(60, len(whole)), 200)]:
+        shutil.rmtree(tmp_path / 'e', ignore_errors=True)
+        shutil.copytree(copy, recording)
+        damaged = bytearray(whole)
+        damaged[at] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged)
+        repaired = repair(recording)
+        assert not recording.exists()
+        if repaired.kept is None:
+            assert saved(tmp_path / 'e') == expected, f'byte {at}'
+            continue
+        assert repaired.kept == tmp_path / 'e.damaged'
+        assert 'e.damaged' in str(repaired)
+        assert (repaired.kept / 'e_0.mcap').read_bytes() == damaged
+        fewer += repaired.messages < 8
+        if repaired.episode:
+            assert all(message in expected[3] for message in saved(tmp_path / 'e')[3])
+        shutil.rmtree(repaired.kept)
+    assert fewer  # the test has seen what it is about
+
+
+def test_what_lies_behind_a_damaged_length_is_saved(tmp_path, no_timer):
+    """The reader gave up where a chunk named another length, and all behind it was deleted."""
+    recording, data = small_recording(tmp_path / 'e')
+    second = data.index(b'zstd', data.index(b'zstd') + 4) - len(b'\4\0\0\0') - 28 - 8
+    for bit in (0, 13, 40):  # a little longer, beyond the next ones, beyond the end
+        damaged = bytearray(data)
+        damaged[second + bit // 8] ^= 1 << bit % 8
+        recording.mkdir(exist_ok=True)
+        (recording / 'e_0.mcap').write_bytes(damaged)
+        assert repair(recording).messages == 6
+        reader = EpisodeReader(tmp_path / 'e')
+        assert [message.publish_time_ns - WALL_NS for message in reader.messages()] == [
+            0, 0, 2, 2, 3, 3
+        ]  # fmt: skip
+        assert reader.info.operator == 'ada'
+        shutil.rmtree(tmp_path / 'e')
+
+
+def test_a_topic_whose_chunk_is_lost_does_not_take_the_others_along(tmp_path, no_timer):
+    """Its name was in the lost chunk, and every chunk that held a message of it was left out."""
+    bag = Bag(tmp_path / 'e', contract())
+    for tick in range(4):
+        bag.clock(tick, WALL_NS + tick)
+        bag.writer._mcap.flush()
+        bag.observe(*state(tick), WALL_NS, WALL_NS + tick)
+    recording = bag.writer.stop().rename(tmp_path / 'e.recording')
+    data = bytearray((recording / 'e_0.mcap').read_bytes())
+    second = data.index(b'zstd', data.index(b'zstd') + 1)  # names the two observations
+    data[second + 30] ^= 1
+    (recording / 'e_0.mcap').write_bytes(data)
+    repaired = repair(recording)
+    assert repaired.kept
+    assert [message.topic for message in EpisodeReader(tmp_path / 'e').messages()] == [
+        '/clock', '/clock', '/clock'
+    ]  # fmt: skip
+
+
+def test_a_damaged_recording_that_holds_nothing_readable_is_kept(tmp_path, no_timer):
+    recording, data = small_recording(tmp_path / 'e')
+    first = data.index(b'zstd') + 30
+    damaged = data[:first] + b'x' + data[first + 1 :]  # the channels are in this chunk
+    (recording / 'e_0.mcap').write_bytes(damaged)
+    (tmp_path / 'e.damaged').mkdir()  # of an earlier one
+    repaired = repair(recording)
+    assert (repaired.episode, repaired.messages) == (None, 0)
+    assert str(repaired).startswith(f'{tmp_path / "e.1.damaged"} is damaged, and kept: no message')
+    assert (tmp_path / 'e.1.damaged/e_0.mcap').read_bytes() == damaged
+
+
+def test_what_is_kept_is_no_episode(tmp_path):
+    """Its `metadata.yaml`, of a recording that had ended, would put it into a training set."""
+    record_lockstep(tmp_path / 'e', 30)
+    recording = (tmp_path / 'e').rename(tmp_path / 'e.recording')
+    data = bytearray((recording / 'e_0.mcap').read_bytes())
+    data[data.index(b'zstd') + 30] ^= 1
+    (recording / 'e_0.mcap').write_bytes(data)
+    kept = repair(recording).kept
+    assert [path.name for path in kept.iterdir()] == ['e_0.mcap']
+    assert find_unfinished(tmp_path) == []
 
 
 def test_a_repair_that_was_itself_cut_off(tmp_path):

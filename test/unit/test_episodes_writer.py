@@ -167,6 +167,19 @@ def test_while_recording_the_folder_says_so(tmp_path):
         EpisodeWriter(tmp_path / 'set/e')
 
 
+def test_from_the_start_a_power_cut_leaves_the_file_its_name(tmp_path, monkeypatch):
+    """The file's bytes were synced each second, its entry in the folder only at the end."""
+    synced, fsync = [], os.fsync
+
+    def note(descriptor):
+        synced.append(os.readlink(f'/proc/self/fd/{descriptor}'))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, 'fsync', note)
+    with EpisodeWriter(tmp_path / 'e'):
+        assert synced[:2] == [str(tmp_path / 'e.recording'), str(tmp_path)]
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(EpisodeError, match=r'file/e\.recording: cannot be made'):

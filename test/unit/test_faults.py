@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 
+from imitation_ros.episodes.info import EpisodeInfo
+from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.writer import EpisodeWriter
 import pytest
+from recorded_episodes import cdr, new
 
 from bench.faults import __main__ as command
+from bench.faults import accounting, closing, damage
 from bench.faults.outcome import Outcome
+from bench.faults.reader import Reader
 
 GOOD = Outcome('good', injected=3, survived=3, lost_s=0.25)
 
@@ -70,6 +78,99 @@ def test_a_broken_bar_is_the_exit_code(score, case, capsys):
     good, bad, _ = capsys.readouterr().out.splitlines()
     assert 'holds' in good
     assert 'BROKEN' in bad
+
+
+class Blocked(Reader):
+    """Waits for a pipe that nobody writes to, as reading a FIFO would."""
+
+    def prepare(self, folder):
+        self.ends = os.pipe()
+        self.blocks = False
+
+    def damage(self):
+        self.blocks = True
+        return 0
+
+    def read(self):
+        return os.read(self.ends[0], 1) if self.blocks else 'whole'
+
+
+@pytest.mark.parametrize('patience', ['of a file', 'of a process'])
+def test_a_reader_that_blocks_breaks_the_bar(monkeypatch, patience):
+    """A batch that hung counted nothing tried and no problem: 0 of 0 held."""
+    monkeypatch.setattr(damage, '_prepare', lambda folder: None)
+    monkeypatch.setattr(damage, 'READERS', {'blocked': Blocked})
+    monkeypatch.setattr(damage, 'forks', lambda: multiprocessing.get_context('fork'))
+    monkeypatch.setattr(damage, 'PATIENCE_A_FILE_S', 0.0)
+    monkeypatch.setitem(damage.MUTATIONS, 'short', 3)
+    if patience == 'of a file':
+        monkeypatch.setattr('bench.faults.reader.BLOCKED_AT_MOST_S', 0.05)
+    else:
+        monkeypatch.setattr(damage, 'PATIENCE_S', 0.2)
+    row = command.run_class('damage', 'short', 0)
+    assert (row['injected'], row['survived'], row['ok']) == (3, 0, False)
+    told = 'TookTooLong' if patience == 'of a file' else 'hung, no answer to 3 files'
+    assert told in row['problems'][0]
+
+
+def accounted(folder, **changes):
+    """What came of an episode in which the second of three messages of each topic is missing."""
+    traffic, sent = {}, []
+    with EpisodeWriter(folder) as writer:
+        for topic in accounting.TOPICS:
+            number = writer.add_topic(f'/{topic}', accounting.FLOATS)
+            message = new(accounting.FLOATS)
+            for sequence in (1, 3):
+                message.data = [0.0, float(sequence)]
+                writer.write(number, cdr(message, accounting.FLOATS), sequence, sequence, sequence)
+            known = {'published': 3, 'written': 2, 'lost': 1, 'lost_before_first': 0}
+            traffic[topic] = known | changes.get(topic, {})
+            sent.append(accounting.Sent(topic, 0, 3))
+        writer.stop('success', {'traffic': json.dumps(traffic)})
+    outcome = Outcome('accounting')
+    accounting.compare(EpisodeReader(folder), sent, outcome, changes.get('told', True))
+    return outcome
+
+
+UNKNOWN = {'published': None, 'lost': None, 'lost_before_first': None}
+
+
+def test_what_is_counted_is_explained(tmp_path):
+    assert command.holds(accounted(tmp_path / 'e'))
+
+
+def test_what_nobody_can_tell_may_be_unknown(tmp_path):
+    changes = dict.fromkeys(accounting.SEVERAL_PUBLISHERS, UNKNOWN)
+    assert command.holds(accounted(tmp_path / 'e', told=False, **changes))
+
+
+@pytest.mark.parametrize(
+    ('change', 'says'),
+    [
+        (UNKNOWN, 'published by 3'),
+        ({'lost_before_first': None}, 'lost_before_first by 3'),
+        ({'lost_before_first': 2}, 'lost_before_first by 2'),
+        ({'lost': 0}, 'lost by 1'),
+        ({'published': 4}, 'published by 1'),
+        ({'written': 3}, 'written by 1'),
+    ],
+)
+def test_what_is_said_wrong_or_not_at_all_is_unexplained(tmp_path, change, says):
+    """A run in which everything was unknown scored a million of a million."""
+    outcome = accounted(tmp_path / 'e', reliable=change)
+    assert not command.holds(outcome)
+    assert f'reliable: {says}' in outcome.problems
+
+
+def test_an_episode_that_its_recorder_did_not_close_breaks_the_bar(tmp_path):
+    """SIGTERM with a gigabyte was measured, and nothing of it judged."""
+    closed = tmp_path / 'closed'
+    EpisodeWriter(closed).stop('success')
+    assert closing.judged(closed, 0) == []
+    assert closing.judged(closed, -9) == ['exit code -9']
+    assert 'no rosbag2 folder' in closing.judged(tmp_path / 'gone', None)[1]
+    cut_off = EpisodeWriter(tmp_path / 'cut', info=EpisodeInfo(truncated=True)).stop()
+    assert closing.judged(cut_off, 0) == ['marked as truncated']
 
 
 def test_an_unknown_class_is_refused_with_the_valid_ones(capsys):

@@ -9,9 +9,13 @@ from imitation_ros.cli import finetune
 from imitation_ros.cli.__main__ import main
 from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.frames.contract import load_contract
-from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, Paid, paid_recorded
+from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, paid_by
 from imitation_ros.learning.irl.cloned import Clamp
+from imitation_ros.learning.irl.layout import Layout
+from imitation_ros.learning.irl.network import RewardConfig, RewardNetwork
+from imitation_ros.learning.irl.reward import blank_scales, Calibration, Reward
 from imitation_ros.learning.irl.sim_tasks import SimTask
+from imitation_ros.learning.paid import by_outcome, Paid, paid_recorded
 from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
 from imitation_ros.policies.network import Architecture, Network
 from imitation_ros.policies.normalization import Normalization, Standard
@@ -25,10 +29,10 @@ import torch
 CONTRACT = load_contract('panda_twist')
 
 
-def make_clone(**architecture):
+def make_clone(contract=CONTRACT, **architecture):
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    specs = CONTRACT.observation_specs, CONTRACT.action_specs
+    specs = contract.observation_specs, contract.action_specs
 
     def standard(spec, unit):
         return Standard(rng.normal(0, 0.1, spec.shape), rng.uniform(0.5, 2, spec.shape) * unit)
@@ -38,7 +42,7 @@ def make_clone(**architecture):
         {part: standard(spec, 0.1) for part, spec in specs[1].items() if not spec.discrete},
     )
     chosen = Architecture(hidden=(32, 16), **architecture)
-    return Policy(CONTRACT, chosen, normalization, Network(*specs, chosen, normalization))
+    return Policy(contract, chosen, normalization, Network(*specs, chosen, normalization))
 
 
 @pytest.fixture(scope='module')
@@ -93,6 +97,57 @@ def test_a_clone_that_no_actor_can_be_is_refused(task, paid, odd):
         fine_tune(make_clone(**odd), [task.simulator], paid, CONFIG, seed=0)
 
 
+def test_a_clone_of_a_discrete_part_alone_is_refused(paid):
+    """It was not looked at, and ended in an assertion of stable-baselines3 about its spaces."""
+    keys = load_contract('panda_keys')
+    task = SimTask('reach', keys)
+    with pytest.raises(
+        RewardError, match=r'actions\.arm: discrete, and the only part; valid: a c'
+    ):
+        fine_tune(make_clone(keys), [task.simulator], paid, CONFIG, seed=0)
+
+
+def test_without_demonstrations_it_does_not_begin(task, paid):
+    with pytest.raises(ImitationError, match='0 demonstrations; valid: at least 1'):
+        paid_by(task, [])
+    nothing = Paid(paid.steps.take(np.zeros(0, int)), np.zeros(0))
+    with pytest.raises(RewardError, match='no reward for any of 0 steps'):
+        fine_tune(make_clone(), [task.simulator], nothing, CONFIG, seed=0)
+
+
+class LearnedReward(Reward):
+    """Never fitted; remembers how many steps it was asked about."""
+
+    def __init__(self):
+        layout, config = Layout(CONTRACT), RewardConfig()
+        torch.manual_seed(1)
+        network = RewardNetwork(config, blank_scales(layout))
+        super().__init__(layout, config, network, Calibration(0.0, 0.1))
+        self.asked = []
+
+    def raw(self, batch):
+        self.asked.append(len(batch[0]))
+        return super().raw(batch)
+
+
+def test_the_learned_reward_has_its_share(task, paid):
+    frame = Frame(0, {'state': np.full(CONTRACT.observation_specs['state'].shape, 0.3)})
+
+    def tuned(share, reward):
+        config = replace(CONFIG, warm_up=10, task_share=share)
+        policy = fine_tune(make_clone(), [task.simulator], paid, config, 0, reward)
+        return policy.act(frame)['arm']
+
+    reward = LearnedReward()
+    alone = tuned(1.0, reward)
+    assert reward.asked == []
+    np.testing.assert_array_equal(alone, tuned(1.0, None))
+    mix, learned = tuned(0.5, reward), tuned(0.0, reward)
+    assert len(reward.asked) >= 70  # half of each batch is demonstrated, and all of it is paid
+    assert set(reward.asked) == {CONFIG.batch_size}
+    assert len({tuple(each) for each in (alone, mix, learned)}) == 3
+
+
 def test_a_mix_needs_a_learned_reward(task, paid):
     with pytest.raises(RewardError, match=r'task_share 0\.5 needs a learned reward'):
         fine_tune(make_clone(), [task.simulator], paid, replace(CONFIG, task_share=0.5), seed=0)
@@ -114,7 +169,8 @@ def test_at_a_limit_the_gradient_leads_back_and_not_further_out():
 def test_recorded_successes_are_paid_as_in_the_simulation(task):
     ends = SimTask('pick_place', CONTRACT, fixed_horizon=False)
     rollouts = [roll_out(ends.env, ends.expert, seed) for seed in range(2)]
-    found = paid_recorded(task, [each.to_episode() for each in rollouts])
+    episodes = [each.to_episode() for each in rollouts]
+    found = paid_recorded(CONTRACT, episodes, by_outcome(task.ticks_at_goal))
     expected = np.concatenate([each.rewards[:-1] for each in rollouts])
     np.testing.assert_array_equal(found.rewards, expected)
     assert len(found.steps) == len(expected)
@@ -135,3 +191,26 @@ def test_the_verb_saves_the_best_of_the_trials_and_says_how_good_it_is(
     assert load_checkpoint(said['checkpoint'], CONTRACT)
     record = read_record(out)
     assert (record['method'], record['config']['steps']) == ('finetune', 20)
+
+
+def test_the_verb_takes_a_learned_reward(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(finetune, 'TRIALS', 1)
+    monkeypatch.setattr(finetune, 'FRESH', 1)
+    save_checkpoint(tmp_path / 'clone', make_clone(), {})
+    LearnedReward().save(tmp_path / 'reward')
+    arguments = [
+        '--steps',
+        '20',
+        '--demonstrations',
+        '2',
+        '--out',
+        str(tmp_path / 'out'),
+        '--json',
+    ]
+    reward = ['--reward', str(tmp_path / 'reward')]
+    assert main(['finetune', str(tmp_path / 'clone'), *arguments, *reward]) == 0
+    capsys.readouterr()
+    assert read_record(tmp_path / 'out')['config']['task_share'] == 0.5
+    missing = ['--reward', str(tmp_path / 'nothing')]
+    assert main(['finetune', str(tmp_path / 'clone'), *arguments, *missing]) == 1
+    assert 'nothing' in capsys.readouterr().err

@@ -48,6 +48,39 @@ def test_a_threshold_has_hysteresis():
     assert gate.choose(view(driving='teleop', uncertainty=0.1)).stream == 'policy'
 
 
+@pytest.mark.parametrize(
+    ('driving', 'risk', 'drives'),
+    [
+        ('policy', 0.6, 'policy'), ('policy', 0.61, 'teleop'),
+        ('teleop', 0.16, 'teleop'), ('teleop', 0.15, 'policy'),
+        ('policy', None, 'teleop'), ('teleop', None, 'teleop'),
+    ],
+)  # fmt: skip
+def test_safe_asks_above_its_threshold_of_risk_until_well_below(driving, risk, drives):
+    gate = make_gate(GateConfig('safe', risk=0.6, release=0.25), SPECS)
+    choice = gate.choose(view(driving=driving, risk=risk, expert=None, uncertainty=9.0))
+    assert choice.stream == drives
+    assert risk is not None or choice.reason == 'the policy does not say its risk'
+
+
+@pytest.mark.parametrize(
+    ('driving', 'uncertainty', 'distance', 'drives'),
+    [
+        ('policy', 0.4, 0.5, 'policy'), ('policy', 0.41, 0.0, 'teleop'),
+        ('policy', 0.0, 0.51, 'teleop'), ('teleop', 0.2, 0.25, 'policy'),
+        ('teleop', 0.21, 0.0, 'teleop'), ('teleop', 0.0, 0.26, 'teleop'),
+        ('policy', None, 0.0, 'teleop'), ('policy', 0.0, None, 'teleop'),
+    ],
+)  # fmt: skip
+def test_ensemble_asks_above_either_threshold_until_below_both(
+    driving, uncertainty, distance, drives
+):
+    config = GateConfig('ensemble', uncertainty=0.4, discrepancy=0.5, release=0.5)
+    expert = None if distance is None else {'arm': np.array([0.0, distance])}
+    seen = view(driving=driving, uncertainty=uncertainty, expert=expert)
+    assert make_gate(config, SPECS).choose(seen).stream == drives
+
+
 @pytest.mark.parametrize('risky', [False, True])
 @pytest.mark.parametrize('correction', [1, 30])
 def test_thrifty_asks_for_the_share_of_ticks_that_the_budget_allows(risky, correction):

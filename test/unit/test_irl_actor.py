@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.irl.actor import ActorConfig
 from imitation_ros.learning.irl.adversarial import AdversarialConfig, Imitator
 from imitation_ros.learning.irl.apprenticeship import feature_expectations, match_features
@@ -17,7 +19,8 @@ from imitation_ros.learning.irl.sim_tasks import SimTask
 from imitation_ros.learning.irl.trainer import RewardTrainer
 from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.irl.watching import InverseConfig, InverseDynamics
-from imitation_ros.types import Frame
+from imitation_ros.sim.env import ArmEnv
+from imitation_ros.types import Episode, Frame
 import numpy as np
 import pytest
 from test_reward import make_episode, make_steps
@@ -25,6 +28,8 @@ import torch
 
 CONTRACT = load_contract('panda_reach')
 PICK = load_contract('panda_twist')
+KEYS = load_contract('panda_keys')
+STATES = np.random.default_rng(1).normal(0.0, 0.1, (12, 6))
 
 
 class Corridor:
@@ -46,6 +51,31 @@ class Corridor:
 
     def close(self):
         pass
+
+
+class Still(Corridor):
+    """Nothing moves, whatever is done."""
+
+    def __init__(self):
+        super().__init__(length=99, limit=8)
+
+    def step(self, action):
+        self.tick += 1
+        return {'state': self.state}, 0.0, False, self.tick == self.limit, {}
+
+
+def make_still(contract, actor, pay=None, **reward):
+    """An imitator of demonstrations in which one action is right, always."""
+    layout, rng = Layout(contract), np.random.default_rng(0)
+    (spec,) = layout.actions.values()
+    right = np.full((12, 1), 3) if spec.discrete else np.full((12, 3), 0.2)
+    episodes = [
+        replace(make_episode(rng), actions={'arm': right}, observations={'state': STATES})
+        for _ in range(4)
+    ]
+    trainer = RewardTrainer(transitions(episodes, contract), contract, RewardConfig(**reward))
+    config = AdversarialConfig(actor, steps=3_000)
+    return Imitator([lambda: FlatEnv(Still(), layout)], trainer, config, seed=0, pay=pay)
 
 
 def make_imitator(
@@ -95,6 +125,102 @@ def test_an_actor_is_exported_exactly(algorithm):
         np.testing.assert_allclose(np.clip(exported, -1, 1), flat, atol=2e-5)
 
 
+BEGINS = [
+    ('td3', CONTRACT), ('td3', PICK), ('ppo', CONTRACT), ('ppo', PICK), ('ppo', KEYS)
+]  # fmt: skip
+
+
+def random_episode(contract, seed):
+    """Twelve ticks of anything that the contract allows."""
+    rng = np.random.default_rng(seed)
+    (name, seen), specs = *contract.observation_specs.items(), contract.action_specs
+    actions = {
+        part: rng.integers(0, len(spec.classes), (12, 1))
+        if spec.discrete
+        else rng.uniform(spec.low, spec.high, (12, *spec.shape))
+        for part, spec in specs.items()
+    }
+    observations = {name: rng.normal(0, 0.2, (12, *seen.shape))}
+    return Episode(np.arange(12), observations, actions, np.zeros(12, np.int32))
+
+
+def make_clone(contract, **architecture):
+    torch.manual_seed(0)
+    shown = TrainingSet.from_episodes([random_episode(contract, 9)], contract)
+    config = BCConfig(hidden=(12, 8), epochs=2, validation_fraction=0.0, **architecture)
+    return train_bc(shown, config, 0)[0]
+
+
+def begun(algorithm, contract, clone=None, steps=5_000):
+    shown = transitions([random_episode(contract, seed) for seed in range(3)], contract)
+    layout = Layout(contract)
+    return Imitator(
+        [lambda: FlatEnv(Still(), layout)], RewardTrainer(shown, contract),
+        AdversarialConfig(ActorConfig(algorithm, (16, 16)), steps), seed=0, clone=clone,
+    )  # fmt: skip
+
+
+def assert_same_acts(imitator, policy, contract):
+    """A policy does what the actor finds best."""
+    layout, (name,) = imitator.trainer.layout, contract.observation_specs
+    for seed in range(5):
+        seen = {name: random_episode(contract, seed).observations[name][0]}
+        best, _ = imitator.model.predict(layout.observe(seen), deterministic=True)
+        policy.reset()
+        acted = policy.act(Frame(0, seen))
+        if best.shape != (layout.action_size,):
+            assert acted['arm'][0] == best
+            continue
+        expected = layout.unflatten(best)
+        for part, spec in contract.action_specs.items():
+            limits = () if spec.discrete else (spec.low, spec.high)
+            found = acted[part] if spec.discrete else np.clip(acted[part], *limits)
+            np.testing.assert_allclose(found, expected[part], atol=1e-5)
+
+
+@pytest.mark.parametrize(('algorithm', 'contract'), BEGINS)
+def test_the_export_does_the_same_for_every_kind_of_action(algorithm, contract):
+    """PPO's could not be made at all where a gripper opens and closes beside an arm."""
+    imitator = begun(algorithm, contract)
+    assert_same_acts(imitator, imitator.policy(), contract)
+
+
+@pytest.mark.parametrize(('algorithm', 'contract'), BEGINS)
+def test_an_actor_may_begin_as_a_clone(algorithm, contract):
+    clone = make_clone(contract)
+    imitator = begun(algorithm, contract, clone)
+    assert_same_acts(imitator, clone, contract)
+    assert_same_acts(imitator, imitator.policy(), contract)
+
+
+def test_an_actor_stays_the_clone_while_its_critic_learns():
+    """It followed a critic of random weights: a clone of 100 % was at 20 % after 500 steps."""
+    clone = make_clone(CONTRACT)
+    imitator = begun('td3', CONTRACT, clone, steps=130)
+    critic = next(imitator.model.critic.parameters()).clone()
+    assert_same_acts(imitator, imitator.run(), CONTRACT)
+    assert_same_acts(imitator, clone, CONTRACT)
+    assert not torch.equal(next(imitator.model.critic.parameters()), critic)
+
+
+def test_what_cannot_begin_as_a_clone_is_refused():
+    with pytest.raises(RewardError, match=r'sac ends in a tanh.* valid .*td3, ppo'):
+        begun('sac', CONTRACT, make_clone(CONTRACT))
+    with pytest.raises(RewardError, match='history 2; valid: 1'):
+        begun('td3', CONTRACT, make_clone(CONTRACT, history=2))
+
+
+@pytest.mark.parametrize(('contract', 'right'), [(CONTRACT, [0.4] * 3), (KEYS, [3])])
+def test_ppo_with_its_usual_settings_learns(contract, right):
+    """Its weights were averaged once a roll-out, and its bonus of 1 paid for noise: what came out
+    after 5,000 steps was a tenth of the way from random weights."""
+    expert = torch.from_numpy(Layout(contract).flatten({'arm': np.array([right])}))
+    actor = ActorConfig('ppo', (16, 16), batch_size=64)
+    imitator = make_still(contract, actor, lambda batch, _: -(batch[1] - expert).square().sum(1))
+    action = imitator.run().act(Frame(0, {'state': np.zeros(6)}))['arm']
+    np.testing.assert_allclose(np.minimum(action, right), right, atol=0.15)
+
+
 @pytest.mark.parametrize(('precision', 'deviation'), [(1.0, 1.0), (3.0, 0.1353)])
 def test_precise_exploration_of_ppo_begins_with_less_noise(precision, deviation):
     noise = make_imitator('ppo', precision=precision).model.policy.log_std.exp()
@@ -125,6 +251,29 @@ def test_airl_asks_the_actor_for_its_density(algorithm):
     assert imitator.trainer.updates > 0
 
 
+def test_airl_asks_for_the_density_of_each_class(monkeypatch):
+    """The first of seven classes was taken for the second, and all others for the first."""
+    imitator = make_still(KEYS, ActorConfig('ppo', (16, 16)), objective='airl')
+    layout, asked = imitator.trainer.layout, []
+    monkeypatch.setattr(imitator.trainer, 'update', lambda _, density: asked.append(density))
+    imitator.env.reset()
+    imitator.env.step(np.array([0]))
+    imitator.teach()
+    (density,) = asked
+    seen = torch.from_numpy(layout.observe({'state': STATES[:7]}))
+    each = torch.from_numpy(layout.flatten({'arm': np.arange(7)[:, None]}))
+    with torch.no_grad():
+        imitator.model.policy.action_net.bias += torch.arange(7)
+        expected = imitator.model.policy.get_distribution(seen).distribution.logits.diagonal()
+    np.testing.assert_allclose(density(seen, each), expected, atol=1e-5)
+
+
+def test_airl_with_an_actor_that_has_no_density_is_refused():
+    """It was an AssertionError at the first turn of the reward."""
+    with pytest.raises(RewardError, match=r'algorithm: td3 .* valid: sac, ppo'):
+        make_imitator('td3', objective='airl')
+
+
 def test_half_of_a_batch_is_demonstrated_and_paid_by_the_present_reward():
     imitator = make_imitator()
     imitator.run()
@@ -148,6 +297,23 @@ def test_demonstrations_that_were_only_watched_stay_out_of_the_replay_buffer():
     batch = imitator.model.replay_buffer.sample(64)
     known = {row.tobytes() for row in shown.observation}
     assert not any(row.numpy().tobytes() in known for row in batch.observations)
+
+
+@pytest.mark.parametrize('algorithm', ['sac', 'td3', 'ppo'])
+def test_an_actor_that_diverges_says_so(algorithm):
+    """NaN reached the guard, whose `Refused` was a traceback, or the sampling of actions."""
+
+    def pay(batch, demonstrated):
+        return batch[0].sum(1) * torch.nan
+
+    layout = Layout(CONTRACT)
+    actor = ActorConfig(algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16)
+    trainer = RewardTrainer(make_steps(0), CONTRACT)
+    settings = AdversarialConfig(actor, steps=60)
+    simulators = [lambda: FlatEnv(ArmEnv('reach', CONTRACT), layout)]
+    imitator = Imitator(simulators, trainer, settings, seed=0, pay=pay)
+    with pytest.raises(RewardError, match=r'not finite.* valid: a learning_rate below 0\.001'):
+        imitator.run()
 
 
 def test_an_unknown_algorithm_is_refused():

@@ -214,6 +214,7 @@ def test_a_damaged_meta_policy_is_refused(tmp_path):
             [episode(), episode(contract=load_contract('panda_twist'))],
             r"demonstration 1: made for another contract: observations \{'state': \(17,\)\}",
         ),
+        ([episode(), episode(outcome='discarded')], 'demonstration 1: its operator discarded it'),
     ],
 )
 def test_what_cannot_be_learned_from_is_refused(shown, message):
@@ -228,6 +229,8 @@ def test_what_is_odd_is_warned_of():
     assert judge(parent, [episode(outcome='failure')]).warnings == (
         'demonstration 0: its outcome is failure',
     )
+    (warning,) = judge(parent, [episode(outcome='disk_full')]).warnings
+    assert warning.startswith('demonstration 0: its outcome is disk_full: it was cut off')
     far = episode()
     far.observations['objects'][5, 4] = 9.0
     (warning,) = judge(parent, [far]).warnings

@@ -48,6 +48,23 @@ def test_the_family_of_the_simulation(monkeypatch, tmp_path, capsys):
     assert told(capsys.readouterr().out)['tasks'] == 2
 
 
+@pytest.mark.parametrize(
+    ('options', 'says'),
+    [
+        (('--seed', '50'), 'seed 50: its tasks, from 500000 on, are not for training'),
+        (('--seed', '100'), 'valid: 0 to 49, those below 500000'),
+        (('--seed', '-1'), 'valid: 0 to 49'),
+        (('--tasks', '1991'), '1991 tasks: they reach into the next seed; valid: 2 to 1990'),
+    ],
+)
+def test_the_tasks_of_validation_and_tests_are_never_trained_on(options, says, tmp_path, capsys):
+    """Seed 50 trained on the tasks of validation, seed 100 on the one that is the default."""
+    train = ['meta', 'train', '--family', 'reach', '--out', str(tmp_path / 'meta')]
+    assert main([*train, *options]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / 'meta').exists()
+
+
 def test_what_cannot_be_adapted_to_is_named(tasks, tmp_path, capsys):
     assert main(['meta', 'train', str(tasks), '--family', 'reach']) == 1
     assert 'a folder with recorded tasks, or --family' in capsys.readouterr().err
@@ -74,10 +91,25 @@ def test_what_is_odd_about_a_demonstration_is_told(tasks, tmp_path, capsys):
     shown = capsys.readouterr()
     assert told(shown.out)['warnings'] == ['failed: its outcome is failure']
     assert 'warning: failed: its outcome is failure' in shown.err
+    record_lockstep(tmp_path / 'far', 24, seed=400)
+    assert main([*adapt, str(tmp_path / 'far')]) == 0
+    warnings = told(capsys.readouterr().out)['warnings']
+    assert [each.startswith('far: far from the family: width.data ') for each in warnings] == [
+        True, False,
+    ]  # fmt: skip
+    assert warnings[1].startswith('far from the family: held-out frames')
+
+
+def test_a_demonstration_from_which_nothing_is_learned_is_refused(tasks, tmp_path, capsys):
+    parent, out = tmp_path / 'meta', tmp_path / 'adapted'
+    assert main(['meta', 'train', str(tasks), '--steps', '60', '--out', str(parent)]) == 0
     record_lockstep(tmp_path / 'far', 24, seed=90)
-    main([*adapt, str(tmp_path / 'far')])
-    shown = capsys.readouterr()
-    assert 'far: far from the family: ' in shown.out + shown.err  # adapted to or not
+    adapt = ['meta', 'adapt', '--parent', str(parent), '--out', str(out)]
+    assert main([*adapt, str(tmp_path / 'far')]) == 1
+    said = capsys.readouterr().err
+    assert 'refused: adaptation made things worse' in said
+    assert 'far: far from the family: width.data' in said  # which may be why
+    assert not out.exists()
 
 
 def test_a_task_of_a_family_is_a_task_like_any_other(capsys):

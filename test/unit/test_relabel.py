@@ -21,7 +21,15 @@ def proposal(tick):
     return {**action(tick), 'arm': [0.2, 0.3]}
 
 
-def roll_out(folder, decisions, engaged=lambda tick: True, lockstep=True, outcome='success'):
+def roll_out(
+    folder,
+    decisions,
+    engaged=lambda tick: True,
+    lockstep=True,
+    outcome='success',
+    motion=(),
+    spoil=lambda *tick: False,
+):
     """One tick for each decision; the expert and the policy speak at every tick."""
     bag = Bag(folder, contract(), lockstep=lockstep)
     for tick, values in enumerate(decisions):
@@ -31,8 +39,11 @@ def roll_out(folder, decisions, engaged=lambda tick: True, lockstep=True, outcom
             bag.clock(ros_ns, wall_ns)
         bag.observe(*state(tick), tick_ns, wall_ns, None if lockstep else wall_ns)
         held = str(engaged(tick)).lower()
-        bag.act('teleop', action(tick), tick_ns, wall_ns + 1_000_000, engaged=held)
+        moved = {'motion': motion[tick]} if motion else {}
+        bag.act('teleop', action(tick), tick_ns, wall_ns + 1_000_000, engaged=held, **moved)
         bag.act('policy', proposal(tick), tick_ns, wall_ns + 2_000_000)
+        if spoil(bag, tick, tick_ns, wall_ns):
+            continue
         executed = action(tick) if values['mode'] == 'expert' else proposal(tick)
         bag.act('executed', executed, tick_ns, wall_ns + 3_000_000, **values)
     return bag.writer.stop(outcome)
@@ -106,6 +117,43 @@ def test_a_correction_that_the_operator_discards_is_left_out(tmp_path):
     assert table.valid.tolist() == [True] * 2 + [False] * 4 + [True] * 3
     assert table.left_out == {'the operator discarded the correction': 4}
     assert table.corrections == [3]
+
+
+@pytest.mark.parametrize('lockstep', [True, False])
+@pytest.mark.parametrize('fault', ['said again', 'a command was lost'])
+def test_a_discarded_correction_is_left_out_whatever_became_of_the_decision(
+    tmp_path, fault, lockstep
+):
+    """A second decision for the tick, or a lost command, brought the correction back."""
+    start_ns = TICK_NS if lockstep else WALL_NS
+    said = {**POLICY, 'discarded': str(start_ns + 2 * PERIOD_NS)}
+
+    def spoil(bag, tick, tick_ns, wall_ns):
+        if tick != 5:
+            return False
+        if fault == 'said again':
+            bag.act('executed', proposal(tick), tick_ns, wall_ns + 3_000_000, **said)
+            bag.act('executed', proposal(tick), tick_ns, wall_ns + 4_000_000, **POLICY)
+        else:
+            bag.act('executed', proposal(tick), tick_ns, wall_ns + 3_000_000, sent='9', **said)
+        return True
+
+    decisions = [POLICY] * 2 + [EXPERT] * 3 + [POLICY] * 4
+    folder = roll_out(tmp_path / 'e', decisions, lockstep=lockstep, spoil=spoil)
+    table = relabel(folder)
+    assert not table.valid[2:5].any()
+    assert table.reason[2] == 'the operator discarded the correction'
+    assert table.valid[[0, 1, 6, 7]].all()
+
+
+def test_where_nobody_moves_a_device_that_follows_the_robot_it_is_no_label(tmp_path):
+    """Beside a driving policy it would say 'stay' all the time; who drives may well mean that."""
+    shadow = {**POLICY, 'labels': 'every', 'gate': 'shadow'}
+    motions = ['0.00', '0.00', '0.40', '1.00', '0.00', '0.00']
+    folder = roll_out(tmp_path / 'e', [shadow] * 5 + [EXPERT], motion=motions)
+    table = agrees(folder)
+    assert table.valid.tolist() == [False, False, True, True, False, True]
+    assert table.left_out == {'arm: the policy drove, and nobody moved the device': 3}
 
 
 def test_what_no_message_said_is_nan_and_the_outcome_is_kept(tmp_path):

@@ -82,6 +82,28 @@ def test_nan_is_refused_with_its_episode():
         transitions(episodes, CONTRACT)
 
 
+def test_episodes_without_actions_were_watched():
+    """They were refused for their NaN, which stands for an action that nobody saw."""
+    rng = np.random.default_rng(0)
+    watched = transitions([replace(make_episode(rng), actions={})], CONTRACT)
+    assert watched.watched
+    assert np.isnan(watched.action).all()
+    keys = load_contract('panda_keys')
+    assert transitions([replace(make_episode(rng), actions={})], keys).action.shape == (11, 7)
+
+
+def test_a_step_with_nan_has_no_reward():
+    """Zeros were put in its place, and scored."""
+    steps = make_steps()
+    observation, action = steps.observation.copy(), steps.action.copy()
+    observation[0, 2] = action[1, 0] = np.nan
+    arrays = observation, action, steps.next_observation
+    scores = make_reward().score(*arrays)
+    assert np.isnan(scores).tolist() == [True, True] + [False] * (len(steps) - 2)
+    watching = make_reward(inputs='state_next').score(*arrays)
+    assert np.isnan(watching).tolist() == [True] + [False] * (len(steps) - 1)
+
+
 def test_inputs_are_standardized_by_the_demonstrations():
     steps = make_steps(episodes=20)
     network = RewardNetwork(RewardConfig(inputs='state_action'), Scales.fit(steps))

@@ -6,9 +6,13 @@ from dataclasses import replace
 import shutil
 from types import SimpleNamespace
 
-from imitation_ros.errors import EpisodeError, ImitationError, RewardError
+from imitation_ros.episodes.align import load_episode
+from imitation_ros.episodes.training_set import TrainingSet
+from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError, RewardError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.status import Status, TickAction
+from imitation_ros.learning.bc import BCConfig, train_bc
+from imitation_ros.learning.improvement import improve
 from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.learning.irl.reward import load_reward
 from imitation_ros.learning.irl.trainer import RewardHealth
@@ -16,11 +20,20 @@ from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.live_reward import LiveReward
 from imitation_ros.learning.reward_rounds import objection, RewardRounds, RewardSettings
 from imitation_ros.learning.rollouts import Rollouts, Step, Steps
+from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.types import Episode, Frame, Gap
 import numpy as np
 import pytest
-from recorded_episodes import contract, new, PERIOD_NS, record_lockstep
+from recorded_episodes import (
+    Bag,
+    contract,
+    new,
+    PERIOD_NS,
+    record_lockstep,
+    state,
+    WALL_NS,
+)
 
 ROBOT = contract()
 TICKS = 12
@@ -57,9 +70,9 @@ def run(tmp_path):
     for number in range(3):
         record_lockstep(shown / f'episode_{number}', TICKS + number)
 
-    def open_run(**settings):
+    def open_run(random=None, **settings):
         given = {'updates': 60, 'reward': CONFIG, **settings}
-        return RewardRounds(tmp_path / 'run', shown, ROBOT, RewardSettings(**given), 0)
+        return RewardRounds(tmp_path / 'run', shown, ROBOT, RewardSettings(**given), 0, random)
 
     return open_run
 
@@ -168,6 +181,43 @@ def test_a_kill_leaves_the_last_whole_round(run):
     again = run()
     assert again.last.number == 1
     assert again.run_round().number == 2
+
+
+def test_random_behaviour_that_was_recorded_scores_zero(run, tmp_path):
+    """There was no way to say what is random, and the 0 was of no behaviour at all."""
+    for number in range(2):
+        bag = Bag(tmp_path / f'random/{number}', ROBOT, lockstep=True)
+        for tick, arm in enumerate(np.random.default_rng(number).uniform(-2.5, 2.5, (TICKS, 2))):
+            ros_ns, wall_ns = PERIOD_NS * (1 + tick), WALL_NS + tick * 5_000_000
+            bag.clock(ros_ns, wall_ns)
+            bag.observe(*state(tick), ros_ns, wall_ns + 100_000)
+            acted = {'arm': arm, 'gripper': [tick % 2]}
+            bag.act('executed', acted, ros_ns, wall_ns + 2_000_000, mode='policy')
+        bag.writer.stop('failure')
+    rounds = run(random=tmp_path / 'random')
+    rounds.add([rollout(seed) for seed in range(4)])
+    rounds.run_round()
+    acted = [load_episode(tmp_path / f'random/{n}', ROBOT, 'executed') for n in range(2)]
+    means = rounds.reward.score_steps(transitions(acted, ROBOT)).mean()
+    assert means == pytest.approx(0.0, abs=1e-4)
+    with pytest.raises(ImitationError, match=r'other settings \(random\)'):
+        run()
+
+
+def test_a_reward_without_actions_needs_none_of_the_demonstrations(run, tmp_path):
+    for folder in (tmp_path / 'demonstrations').iterdir():
+        shutil.rmtree(folder)
+    for number in range(2):
+        bag = Bag(tmp_path / f'demonstrations/{number}', ROBOT)
+        for step_of in range(100):
+            now_ns = WALL_NS + step_of * 10_000_000
+            bag.observe(*state(step_of / 5 + number), now_ns - 500_000, now_ns - 400_000, now_ns)
+        bag.writer.stop('success')
+    with pytest.raises(EpisodeError, match='no action for the tick'):
+        run()
+    rounds = run(reward=replace(CONFIG, inputs='state_next'))
+    rounds.add([rollout()])
+    assert rounds.run_round().health.expert_episodes == 2
 
 
 def test_live_scores_are_those_of_the_reward(run):
@@ -324,3 +374,39 @@ def test_what_holds_up(after, reason):
     said = objection(HEALTH, replace(HEALTH, **after), 0.05)
     assert (reason in said) if reason else said == ''
     assert objection(None, HEALTH, 0.05) == ''
+
+
+# A better policy after a better reward.
+
+
+def saved_policy(folder):
+    """A clone of the demonstrations' kind on disk; returns what the policy node says of it."""
+    shown = TrainingSet.from_episodes([demonstrated()], ROBOT)
+    clone, _ = train_bc(shown, BCConfig(hidden=(8,), epochs=1))
+    save_checkpoint(folder, clone, {})
+    return f'{folder} ({clone.checkpoint})'
+
+
+def test_what_drives_is_improved_on_all_that_was_recorded(run, tmp_path):
+    rounds, drives = run(), saved_policy(tmp_path / 'policy')
+    with pytest.raises(RewardError, match='no reward was promoted yet'):
+        improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
+    rounds.add([rollout(0), rollout(1)])
+    rounds.run_round()
+    (rounds.folder / 'rollouts/000000.safetensors').write_bytes(b'half')
+    done = improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
+    demonstrated_steps = sum(TICKS + number - 1 for number in range(3))
+    assert (done.version, done.steps) == (1, demonstrated_steps + TICKS - 1)
+    better = load_checkpoint(tmp_path / 'better', ROBOT)
+    assert better.checkpoint == done.checkpoint
+    assert read_record(tmp_path / 'better')['parent'] in drives
+
+
+def test_a_policy_that_drives_and_is_on_disk_no_more_is_not_improved(run, tmp_path):
+    rounds, drives = run(), saved_policy(tmp_path / 'policy')
+    rounds.add([rollout(0)])
+    rounds.run_round()
+    other = drives[:-9] + 'ffffffff)'
+    with pytest.raises(CheckpointError, match='is there no more; valid: its folder as it was'):
+        improve(rounds, ROBOT, other, tmp_path / 'better', updates=10, seed=0)
+    assert not (tmp_path / 'better').exists()

@@ -9,7 +9,7 @@ from imitation_ros.errors import CheckpointError, RewardError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.irl.network import RewardConfig, tensors
 from imitation_ros.learning.irl.separation import auc
-from imitation_ros.learning.irl.trainer import RewardTrainer
+from imitation_ros.learning.irl.trainer import RewardTrainer, scrambled
 from imitation_ros.learning.irl.transitions import concatenated
 import numpy as np
 import pytest
@@ -97,6 +97,33 @@ def test_calibration_puts_random_at_zero_and_the_expert_at_one():
     assert reward.score_steps(random).mean() == pytest.approx(0.0, abs=1e-5)
     held_out = trainer.demonstrations.held_out
     assert reward.score_steps(held_out).mean() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_what_stands_for_random_behaviour_stays_the_same():
+    """Without any given, the 0 moved with each roll-out that came in."""
+    trainer, seen = make_trainer(), make_steps(4)
+    trainer.add(clumsy())
+    trainer.train(100)
+    before = trainer.reward().score_steps(seen)
+    trainer.add(clumsy(seed=2))
+    np.testing.assert_array_equal(trainer.reward().score_steps(seen), before)
+
+
+def test_what_stands_for_random_behaviour_does_not_jump():
+    """State and next state were drawn apart from each other: jumps across the workspace."""
+    steps = make_steps(0, terminated=True)
+    near = steps.observation + np.float32(0.01) * (np.arange(len(steps))[:, None] % 2)
+    near[:, -1] = steps.next_observation[:, -1]
+    made_up = scrambled(replace(steps, next_observation=near), seed=0)
+    change = made_up.next_observation - made_up.observation
+    assert np.abs(change).max() < 0.011
+    assert not made_up.observation[:, -1].any()
+
+
+def test_airl_needs_the_demonstrated_actions_even_where_it_sees_states_alone():
+    """The actor's density was asked for zeros that stood in their place."""
+    with pytest.raises(RewardError, match='action: NaN'):
+        make_trainer(make_steps().without_actions(), objective='airl', inputs='state')
 
 
 def test_length_says_nothing_where_episodes_are_the_same_but_for_it():

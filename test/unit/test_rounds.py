@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+import math
 from pathlib import Path
 
 from imitation_ros.errors import ImitationError
@@ -15,9 +16,9 @@ from imitation_ros.learning.dagger import (
     DaggerResult,
     gapless,
     judge,
-    split_rounds,
 )
-from imitation_ros.learning.rounds import load_episodes, Rounds, save_episodes
+from imitation_ros.learning.held_out import split_rounds
+from imitation_ros.learning.rounds import COLLECTED, load_episodes, Rounds, save_episodes
 from imitation_ros.policies.checkpoint import load_checkpoint
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.types import Episode
@@ -129,6 +130,39 @@ def test_a_round_killed_while_training_keeps_what_was_collected(tmp_path, monkey
     assert not list((tmp_path / 'run').glob('*/collected.json'))
 
 
+def test_a_kill_while_a_round_becomes_whole_costs_nothing_that_was_collected(
+    tmp_path, monkeypatch
+):
+    """The note went before the round had its name: the next start removed the collected bags."""
+
+    class Recorder(Pretender):
+        def collect(self, checkpoint, gate, seeds, out):
+            out.mkdir()
+            (out / 'bag.mcap').write_bytes(b'an hour of a person')
+            return super().collect(checkpoint, gate, seeds, out)
+
+    def killing(step):
+        real = getattr(Path, step)
+
+        def killed(path, *given, **options):
+            if path.name in ('round_000.partial', COLLECTED):
+                raise KeyboardInterrupt
+            return real(path, *given, **options)
+
+        return killed
+
+    for step in ('rename', 'unlink'):
+        folder = tmp_path / step
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, step, killing(step))
+            with pytest.raises(KeyboardInterrupt):
+                dagger(Recorder(), replace(CONFIG, rounds=0), folder)
+        collector = Recorder()
+        dagger(collector, replace(CONFIG, rounds=0), folder)
+        assert collector.calls == []
+        assert (folder / 'round_000/episodes/bag.mcap').exists()
+
+
 def test_what_an_interrupted_round_left_is_removed(tmp_path):
     rounds = Rounds(tmp_path / 'run', {})
     (rounds.partial(0) / 'half.mcap').write_bytes(b'half')
@@ -178,9 +212,41 @@ def test_the_held_out_episodes_span_all_rounds_and_stay_held_out():
     assert not later & set(seeds[1])
 
 
-def test_a_single_episode_is_learned_from():
-    train, held_out = split_rounds([[make_episode(0)]], make_contract(), 5)
+def ticks_of(training_set):
+    return [(episode.tick_ns // 50_000_000).tolist() for episode in training_set]
+
+
+def test_of_a_single_episode_the_end_is_held_out():
+    """A round of one episode, as a person's often is, held out nothing: all was accepted."""
+    contract = make_contract()
+    train, held_out = split_rounds([[make_episode(0, 20)]], contract, 5)
+    assert ticks_of(train) == [list(range(16))]
+    assert ticks_of(held_out) == [list(range(16, 20))]
+    train, held_out = split_rounds([[make_episode(0, 20)]], contract, 0)
     assert (len(train), len(held_out)) == (1, 0)
+    train, held_out = split_rounds([[make_episode(0, 1)]], contract, 5)
+    assert (len(train), len(held_out)) == (1, 0), 'a single frame is learned from'
+
+
+def test_the_end_of_a_single_episode_begins_at_a_gap():
+    """Frames beside each other are alike: with one on either side nothing would be held out."""
+    segments = np.repeat([0, 1, 2], (9, 4, 7)).astype(np.int32)
+    corrected = replace(make_episode(0, 20), segment=segments)
+    train, held_out = split_rounds([[corrected]], make_contract(), 5)
+    assert ticks_of(held_out) == [list(range(13, 20))]
+    early = replace(corrected, segment=np.repeat([0, 1], (4, 16)).astype(np.int32))
+    train, held_out = split_rounds([[early]], make_contract(), 5)
+    assert ticks_of(held_out) == [list(range(16, 20))], 'not all but the first correction'
+    assert ticks_of(train) == [list(range(16))]
+
+
+def test_demonstrations_from_before_are_all_fitted_to():
+    shown, recorded = [make_episode(7), make_episode(8)], [make_episode(0), make_episode(1)]
+    train, held_out = split_rounds([recorded], make_contract(), 2, shown)
+    assert [episode.metadata['seed'] for episode in train] == [7, 8, 0]
+    assert [episode.metadata['seed'] for episode in held_out] == [1]
+    train, held_out = split_rounds([[]], make_contract(), 2, shown)
+    assert (len(train), len(held_out)) == (2, 0)
 
 
 @pytest.mark.parametrize(
@@ -196,6 +262,16 @@ def test_a_single_episode_is_learned_from():
 )
 def test_success_decides_and_loss_rejects_what_is_broken(losses, successes, accepted):
     assert judge(losses, successes, reject_above=3.0)[0] is accepted
+
+
+def test_a_run_does_not_begin_with_what_was_rejected(tmp_path, monkeypatch):
+    """A rejected round 0 drove: 'or driving is None'."""
+    monkeypatch.setattr('imitation_ros.learning.dagger.held_out_loss', lambda *given: math.nan)
+    with pytest.raises(
+        ImitationError, match='round 0: nothing can drive: its held-out loss is nan'
+    ):
+        dagger(Pretender(), CONFIG, tmp_path / 'run')
+    assert not list((tmp_path / 'run').glob('round_000'))
 
 
 def test_the_driver_stays_where_a_new_policy_is_worse(tmp_path):

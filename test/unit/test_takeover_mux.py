@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule, RuleBasedStateMachine
+from hypothesis.stateful import (
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    RuleBasedStateMachine,
+)
 from imitation_ros.errors import ImitationError
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.mux import Mux
-from imitation_ros.supervision.takeover import Takeover
+from imitation_ros.supervision.takeover import Takeover, TAKEOVERS
+from imitation_ros.teleop.jog import Jog
 import numpy as np
 import pytest
 from test_authority_mux import contract, S, TICK, tick_action
@@ -125,6 +132,91 @@ def test_moving_the_device_takes_over_and_leaving_it_gives_back():
     assert hands.sent[-1].mode is Mode.EXPERT
     assert hands.run(0.3).mode is Mode.EXPERT
     assert hands.run(0.6).mode is Mode.POLICY
+
+
+def test_a_device_that_follows_the_robot_takes_over_when_it_is_moved_and_not_before():
+    """Its actions go where the policy moves the robot, with nobody's hand in it."""
+    hands = started(how='moving', idle_s=0.5)
+    for index in range(40):
+        hands.wishes['policy'] = {'arm': np.array([0.2, -0.2]) + 0.02 * index}
+        hands.wishes['teleop'] = {'arm': hands.at, 'gripper': index > 20, 'motion': '0.00'}
+        assert hands.run(0.05).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'arm': hands.at, 'motion': '0.40'}
+    assert hands.run(2.0).mode is Mode.EXPERT
+    hands.wishes['teleop'] = {'arm': hands.at, 'motion': '0.00'}
+    assert hands.run(0.4).mode is Mode.EXPERT
+    assert hands.run(0.4).mode is Mode.POLICY
+
+
+@pytest.mark.parametrize('gate', ['beta', 'shadow', 'ensemble'])
+def test_a_lease_does_not_go_with_a_gate_that_asks_about_every_tick(gate):
+    """An engaged device always drove, and one that was not gave no labels: nothing was learned."""
+    hands = Hands(gate=GateConfig(gate), how='engaged')
+    hands.run()
+    given, text = hands.resume()
+    assert not given
+    assert f"gate '{gate}' with takeover 'engaged'" in text
+    assert "valid: takeover 'button' or 'moving'" in text
+    for how in ('button', 'moving'):
+        assert started(gate=GateConfig(gate), how=how)
+
+
+def follow(hands, jog, late_ticks, last):
+    """A tick with a held joystick that nobody moves, which hears of decisions a little later."""
+    heard = hands.sent[-5 * late_ticks]
+    driving = heard.mode in (Mode.EXPERT, Mode.HANDOFF)
+    if not driving and 'gripper' in heard.action:
+        last = {'gripper': int(heard.action['gripper'][0])}
+    jog.follow(driving, last)
+    action = jog.action(np.zeros(2), {'arm': hands.at})
+    hands.wishes['teleop'] = {'arm': action['arm'], 'gripper': bool(action['gripper'][0])}
+    hands.run(0.05)
+    return last
+
+
+@pytest.mark.parametrize('late_ticks', [1, 3])
+@pytest.mark.parametrize('gate', ['human', 'shadow'])
+def test_a_takeover_drops_nothing_and_goes_nowhere(gate, late_ticks):
+    """The dead-man is held all the time; the policy has grasped something and carries it away."""
+    hands = started(gate=GateConfig(gate))
+    jog, last = Jog(PLAIN), {}
+    for index in range(20):
+        hands.wishes['policy'] = {'arm': np.array([0.2, -0.2]) + 0.02 * index, 'gripper': True}
+        last = follow(hands, jog, late_ticks, last)
+        assert hands.sent[-1].mode is Mode.POLICY
+    index, there = len(hands.sent), hands.at
+    hands.mux.takeover.press(True)
+    for _ in range(20):
+        last = follow(hands, jog, late_ticks, last)
+    assert modes_since(hands, index) == ['expert']
+    assert all(command.action['gripper'] == 1 for command in hands.sent[index:])
+    np.testing.assert_allclose(hands.at, there, atol=0.1)
+
+
+def test_who_takes_over_before_resume_drives_from_the_first_command():
+    """The policy always drove first, so that each demonstration was taken for a correction."""
+    hands = Hands()
+    hands.run()
+    hands.mux.takeover.press(True)
+    index = len(hands.sent)
+    assert hands.resume()[0]
+    assert modes_since(hands, index) == ['expert']
+    hands.mux.stop('test')
+    hands.run(0.3)
+    index = len(hands.sent)
+    assert hands.resume()[0]
+    assert modes_since(hands, index) == ['policy'], 'a stop ends the takeover'
+
+
+def test_resume_on_hold_takes_nothing_from_the_human():
+    hands = started()
+    hands.mux.takeover.press(True)
+    hands.run()
+    hands.wishes['teleop'] = None
+    assert hands.run(0.3).mode is Mode.HOLD
+    assert hands.resume()[0]
+    assert hands.sent[-1].mode is Mode.HOLD
+    assert 'teleop' in hands.sent[-1].reason
 
 
 def test_trembling_is_no_motion():
@@ -288,16 +380,29 @@ def test_both_silent_is_hold_with_one_latched_target():
 class AnyInterleaving(RuleBasedStateMachine):
     """Whatever comes in whatever order, with a human and a policy at the same robot."""
 
-    @initialize()
-    def begin(self):
-        self.hands, self.human, self.given = Hands(), False, False
+    @initialize(how=st.sampled_from(TAKEOVERS))
+    def begin(self, how):
+        self.hands, self.human, self.given = Hands(how=how), False, False
+        self.how, self.pressed = how, False
         self.hands.run()
         self.resume()
 
     @rule(
         stream=st.sampled_from(['policy', 'teleop']),
         wish=st.sampled_from(
-            ['near', 'near', 'near', 'near', 'far', 'silent', 'nan', 'foreign', 'not engaged']
+            [
+                'near',
+                'near',
+                'near',
+                'near',
+                'moved',
+                'far',
+                'silent',
+                'nan',
+                'foreign',
+                'not engaged',
+                'lost',
+            ]
         ),
         offset=st.floats(-0.25, 0.25),
     )
@@ -305,13 +410,16 @@ class AnyInterleaving(RuleBasedStateMachine):
         at = self.hands.at
         self.hands.wishes[stream] = {
             'near': {'arm': at + offset},
+            'moved': {'arm': at + offset, 'motion': '1.00'},
             'far': {'arm': at + 1.0 + offset},
             'silent': None,
             'nan': {'arm': (np.nan, 0.0)},
             'foreign': {'arm': at, 'fingerprint': 'other'},
             'not engaged': {'arm': at, 'engaged': 'false'},
+            'lost': {'arm': at, 'engaged': 'false', 'lost': 'true'},
         }[wish]
 
+    @precondition(lambda self: self.how == 'button')
     @rule(on=st.booleans())
     def press(self, on):
         self.hands.mux.takeover.press(on)
@@ -323,21 +431,38 @@ class AnyInterleaving(RuleBasedStateMachine):
             self.hands.step()
             self.check_command()
 
-    @rule(how=st.sampled_from(['', '', '', 'stop', 'fault']))
+    @rule(how=st.sampled_from(['', '', '', 'stop', 'fault', 'emergency']))
     def halt(self, how):
         if how == 'stop':
             self.hands.mux.stop('test')
         elif how == 'fault':
             self.hands.mux.fail('somebody else commands the arm')
-        self.given = self.given and not how
+        elif how == 'emergency':
+            self.hands.mux.emergency(True)
+            self.pressed = True
+        if how:
+            self.given = self.human = False
+
+    @rule()
+    def release(self):
+        self.hands.mux.emergency(False)
+        self.pressed = False
 
     @rule()
     def resume(self):
-        had = self.hands.mux.authority.driving
-        given, _ = self.hands.mux.resume(self.hands.now_ns, [], HUMAN)
+        given, text = self.hands.mux.resume(self.hands.now_ns, [], HUMAN)
+        assert not self.pressed or (given, text) == (False, 'emergency stop is pressed')
         self.given = self.given or given
-        if given and not had:
-            self.human = False
+
+    @property
+    def asks(self):
+        """Whether the human asks for control, by what they said last."""
+        watch = self.hands.mux.watches['teleop']
+        if self.how == 'engaged':
+            return watch.values.get('engaged') == 'true'
+        if self.how == 'moving':
+            return watch.values.get('motion') == '1.00' and watch.action is not None
+        return self.human
 
     def check_command(self):
         command, authority = self.hands.sent[-1], self.hands.mux.authority
@@ -345,7 +470,7 @@ class AnyInterleaving(RuleBasedStateMachine):
             stream = 'teleop' if command.mode is Mode.EXPERT else 'policy'
             assert authority.holder == stream
             assert self.hands.wishes[stream] is not None or self.recently(stream)
-        if self.human:
+        if self.asks:
             assert command.mode is not Mode.POLICY
         assert command.source in ('', 'teleop_test')
 
@@ -358,6 +483,7 @@ class AnyInterleaving(RuleBasedStateMachine):
         authority = self.hands.mux.authority
         assert (authority.mode is Mode.STOPPED) == (authority.holder is None)
         assert self.given or not authority.driving
+        assert not self.pressed or (authority.mode is Mode.STOPPED and authority.fault)
         if authority.fault:
             assert authority.mode is Mode.STOPPED
 

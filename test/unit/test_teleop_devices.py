@@ -92,6 +92,40 @@ def test_the_switch_opens_and_closes_the_gripper():
     assert states == [0, 1, 0]
 
 
+def test_while_others_drive_the_jog_follows_the_robot_and_keeps_what_it_holds():
+    """Every takeover opened the gripper, and went back to where the dead-man was pressed."""
+    of = contract('panda_position')
+    jog, rest, there = Jog(of), np.zeros(7), {'arm': np.array(of.home['arm']) + 0.3}
+    jog.follow(False, {})
+    assert jog.action(rest, home(of))['gripper'] == 0
+    jog.follow(False, {'gripper': 1})
+    action = jog.action(rest, there)
+    np.testing.assert_array_equal(action['arm'], there['arm'])
+    assert action['gripper'] == 1
+    jog.follow(True, {'gripper': 1})
+    jog.switch()
+    for _ in range(50):
+        jog.follow(True, {'gripper': 1})
+        action = jog.action(rest, home(of))
+    np.testing.assert_array_equal(action['arm'], there['arm'], 'its own target, while it drives')
+    assert action['gripper'] == 0, 'what was told before it drove is nothing that it follows'
+
+
+def test_a_switch_while_others_drive_counts_for_a_second():
+    of = contract('panda_twist')
+    jog, rest, told = Jog(of), np.zeros(3), {'gripper': 1}
+    jog.follow(False, told)
+    jog.switch()
+    states = []
+    for _ in range(2 * round(of.rate_hz)):
+        jog.follow(False, told)
+        states.append((int(jog.action(rest, {})['gripper'][0]), jog.motion(rest)))
+    assert states[0] == (0, 1.0)
+    assert states[-1] == (1, 0.0)
+    assert states.index((1, 0.0)) == round(of.rate_hz) - 1
+    assert jog.motion(np.array([0.0, -0.4, 0.0])) == pytest.approx(0.4)
+
+
 def test_a_part_that_cannot_be_jogged_is_named():
     with pytest.raises(ContractError, match=r"no part to jog: gripper.*\['arm'\]"):
         Jog(contract('panda_twist'), part='gripper')
@@ -215,6 +249,21 @@ def test_the_robot_follows_the_leader_joint_by_joint_whatever_the_order():
     )
     np.testing.assert_allclose(action['arm'], 2.0 * np.arange(7) / 10 + 0.1)
     assert action['gripper'] == 1, 'below the threshold it closes'
+
+
+def test_a_leader_without_a_gripper_joint_leaves_the_gripper_as_it_is():
+    """It always said 'open'."""
+    names, at = [f'l{index}' for index in range(7)], [0.0] * 7
+    assert leader().action(names, at)['gripper'] == 0
+    assert leader().action(names, at, {'gripper': 1})['gripper'] == 1
+    with_joint = leader(gripper_joint='finger', gripper_threshold=0.5)
+    action = with_joint.action([*names, 'finger'], [*at, 1.0], {'gripper': 1})
+    assert action['gripper'] == 0
+    assert with_joint.other_gripper(action, {'gripper': 1}) == (
+        "gripper is at 'close', the leader's at 'open'"
+    )
+    assert with_joint.other_gripper(action, {'gripper': 0}) == ''
+    assert with_joint.other_gripper(action, {}) == '', 'nobody has told it anything yet'
 
 
 def test_a_leader_too_far_away_names_the_joint():

@@ -69,6 +69,10 @@ def test_without_a_fresh_pose_it_says_what_is_lacking_and_lets_nothing_move():
     assert fence.lacking(300_000_000) == 'the pose of the tool on tool/pose is 0.30 s old'
     fence.take(START, 0, late_ns=50_000_000)
     assert fence.lacking(100_000_000)
+    fence.take(START, 0, late_ns=-50_000_000)
+    assert not fence.lacking(50_000_000)
+    fence.take(START, 0, late_ns=-500_000_000)
+    assert fence.lacking(0) == 'the pose of the tool on tool/pose is stamped 0.50 s ahead'
 
 
 def test_it_needs_a_part_with_velocities_in_metres_a_second():

@@ -30,6 +30,16 @@ def test_the_share_of_the_gap_is_a_ratio_of_means():
     assert interval == [0.5, 1.0]
 
 
+def test_habits_that_nobody_had_are_not_got_rid_of():
+    """Where cloning all showed no habit, the condition held, whatever the weighted clone did."""
+    clean = {'success': 1.0, 'idle': 0.1, 'path': 1.0, 'wiggle': 0.1}
+    odd = {'success': 1.0, 'idle': 0.5, 'path': 1.5, 'wiggle': 0.5}
+    none = weighted_bc._habit_conditions({'expert': clean, 'all': clean, 'weighted': clean})
+    gone = weighted_bc._habit_conditions({'expert': clean, 'all': odd, 'weighted': clean})
+    assert [each['ok'] for each in none.values()] == [True, False, False, False]
+    assert all(each['ok'] for each in gone.values())
+
+
 def test_habits_are_seen_in_demonstrations_that_succeed():
     contract = load_contract('panda_reach')
     env, expert = ArmEnv('reach', contract), make_expert('reach', contract)

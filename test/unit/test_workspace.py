@@ -100,3 +100,40 @@ def test_at_the_limit_there_is_no_excess():
     robot = insistent(excess_limit=3)
     assert robot.run(1.0, 'policy', arm=(2.3, -2.3)).mode is Mode.POLICY
     assert robot.mux.excess.total == 0
+
+
+def test_after_a_resume_the_row_begins_anew():
+    """It went on from before: the first excess after `~/resume` was a fault at once."""
+    robot = insistent(excess_limit=10)
+    assert robot.run(0.6, 'policy', arm=(9.0, 0.0)).mode is Mode.STOPPED
+    robot.run(0.1, 'policy', arm=(0.0, 0.0))
+    assert robot.resume()[0]
+    assert robot.run(0.4, 'policy', arm=(9.0, 0.0)).mode is Mode.POLICY
+    assert robot.run(0.2, 'policy', arm=(9.0, 0.0)).mode is Mode.STOPPED
+
+
+def test_targets_that_the_limits_keep_it_from_are_counted_and_are_no_fault():
+    """Nobody told that a source asked for more speed than there is, for as long as it did."""
+    robot = insistent(excess_limit=3)
+    assert robot.run(0.5, 'policy', arm=robot.at + 0.01).mode is Mode.POLICY
+    assert robot.mux.excess.slowed == 0
+    assert robot.run(1.0, 'policy', arm=robot.at + 1.5).mode is Mode.POLICY
+    assert 18 <= robot.mux.excess.slowed <= 21, 'each tick'
+    assert robot.mux.excess.total == 0
+
+
+def test_the_way_home_must_not_lead_through_the_wall():
+    """Its end was looked at when the supervisor started, and never how it gets there."""
+    workspace = box()
+    twisted = np.array([-0.5, 0.8, 1.2, -0.3, -2.2, 2.7, 2.5])
+    assert workspace.outside(twisted) == 0.0
+    drives = (True, 'driving home at 20% of the velocity limits')
+    refusal = (False, 'arm: on the straight way home the tool would leave the workspace')
+    for joints, answer in (
+        (twisted, refusal),
+        (HOME + 0.1, drives),
+        (HOME + np.array([1.2, 0, 0, 0, 0, 0, 0]), drives),  # from outside it comes in
+    ):
+        mux = Mux(PANDA, guard=Guard(PANDA, workspace))
+        mux.measure('arm', joints, None, 0)
+        assert mux.home(0) == answer

@@ -2,9 +2,9 @@
 
 Ho & Ermon, Generative Adversarial Imitation Learning, NIPS 2016, algorithm 1; off-policy as in
 Kostrikov et al., Discriminator-Actor-Critic, ICLR 2019, algorithm 1. The policy that comes of it
-is the average of the actor's weights over its last updates: an adversarial actor circles around
-its fixed point, and the average lies nearer to it (Yazıcı et al., The Unusual Effectiveness of
-Averaging in GAN Training, ICLR 2019).
+is, off-policy, the average of the actor's weights over its last updates: an adversarial actor
+circles around its fixed point, and the average lies nearer to it (Yazıcı et al., The Unusual
+Effectiveness of Averaging in GAN Training, ICLR 2019). PPO's updates are too few to average over.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 import copy
 from dataclasses import dataclass, field
 
-from imitation_ros.errors import ImitationError
+from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.learning.irl.actor import ActorConfig, make_actor
 from imitation_ros.learning.irl.export import AnyActor, export
 from imitation_ros.learning.irl.flat_env import FlatEnv
 from imitation_ros.learning.irl.network import Batch
-from imitation_ros.learning.irl.reward_env import Pay, RewardVecEnv
+from imitation_ros.learning.irl.reward_env import classes, Pay, RewardVecEnv
 from imitation_ros.learning.irl.trainer import RewardTrainer
 from imitation_ros.policies.policy import Policy
 from stable_baselines3 import PPO, SAC
@@ -41,10 +41,12 @@ class AdversarialConfig:
         steps: of all simulators together.
         reward_every: steps between two turns of the reward; on-policy, its turns are the actor's.
         reward_updates: of the discriminator in a turn.
-        averaging: share of the average that an actor's step leaves; 0 takes the last weights.
+        averaging: share of the average that an off-policy actor's step leaves; 0 takes the last
+            weights, as PPO always does.
         demonstrations_in_buffer: whether half of each batch off-policy is demonstrated; never
             where they were only watched, since nobody knows their actions.
         annealing: share of both learning rates that is left at the end, falling linearly.
+        annealed_by: steps after which it is reached; 0: at the end.
         watch_every: steps between two calls of the watcher.
     """
 
@@ -55,12 +57,15 @@ class AdversarialConfig:
     averaging: float = 0.995
     demonstrations_in_buffer: bool = True
     annealing: float = 1.0
+    annealed_by: int = 0
     watch_every: int = 500
 
     def __post_init__(self) -> None:
         for name in ('steps', 'reward_every', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
+        if self.annealed_by < 0:
+            raise ImitationError(f'annealed_by: {self.annealed_by}; valid: at least 0')
         if not 0 < self.annealing <= 1:
             raise ImitationError(f'annealing: {self.annealing}; valid: above 0, at most 1')
         if not 0 <= self.averaging < 1:
@@ -84,8 +89,9 @@ class Imitator:
         config: AdversarialConfig,
         seed: int,
         pay: Pay | None = None,
+        clone: Policy | None = None,
     ) -> None:
-        """Starts with a random actor.
+        """Starts with a random actor, or with a cloned one.
 
         Args:
             simulators: what makes each of them.
@@ -93,33 +99,54 @@ class Imitator:
             config: the settings.
             seed: of weights, exploration and scenes.
             pay: rewards other than the present ones of the trainer, which then learns nothing.
+            clone: policy that the actor begins as; None for random weights.
+
+        Raises:
+            RewardError: an actor that cannot choose such actions, that 'airl' cannot ask, or that
+                cannot begin as the clone.
         """
         self.trainer, self._config = trainer, config
         self._learns = pay is None
+        if self._learns and trainer.config.objective == 'airl' and config.actor.algorithm == 'td3':
+            raise RewardError(
+                'algorithm: td3 has no density of actions, which the objective airl asks for; '
+                'valid: sac, ppo'
+            )
         self.steps = 0
         self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
         fitted = trainer.demonstrations.fitted
         shown = config.demonstrations_in_buffer and not fitted.watched
         self.model: BaseAlgorithm = make_actor(
-            config.actor, self.env, trainer.network, fitted if shown else None, seed, self._pace
-        )
+            config.actor, self.env, trainer.network, fitted if shown else None, seed, self._pace,
+            clone,
+        )  # fmt: skip
+        self._on_policy = isinstance(self.model, PPO)
         self._average: AnyActor = copy.deepcopy(self._actor)
 
     def run(self, watch: Callable[[Imitator], None] = lambda imitator: None) -> Policy:
         """Learns for all the steps; `watch` is called every `watch_every` of them.
 
         Raises:
-            RewardError: the reward cannot be learned, or its training diverges.
+            RewardError: the reward cannot be learned, or its training or the actor's diverges.
         """
         # An absorbing step is none of the simulation's, so that a few more are allowed for.
         turns = _Turns(self, watch)
-        self.model.learn(self._config.steps * 2, callback=turns, progress_bar=False)
+        try:
+            self.model.learn(self._config.steps * 2, callback=turns, progress_bar=False)
+        except (RewardError, ValueError):  # torch refuses to draw actions from NaN
+            if all(bool(each.isfinite().all()) for each in self._actor.parameters()):
+                raise
+            raise RewardError(
+                f"step {self.steps}: the actor's weights are not finite; valid: a learning_rate "
+                f'below {self._config.actor.learning_rate}'
+            ) from None
         self.average()
         return self.policy()
 
     def policy(self) -> Policy:
-        """What the averaged actor finds best, as a policy of this package."""
-        return export(self._average, self.trainer.layout, self.trainer.network)
+        """What the actor, off-policy the averaged one, finds best, as a policy of this package."""
+        actor = self._actor if self._on_policy else self._average
+        return export(actor, self.trainer.layout, self.trainer.network)
 
     @property
     def _actor(self) -> AnyActor:
@@ -133,7 +160,7 @@ class Imitator:
 
     def _pace(self) -> float:
         """Share of the learning rates at present."""
-        done = min(1.0, self.steps / self._config.steps)
+        done = min(1.0, self.steps / (self._config.annealed_by or self._config.steps))
         return 1.0 - done * (1.0 - self._config.annealing)
 
     def _log_density(self, observation: Tensor, action: Tensor) -> Tensor:
@@ -145,8 +172,9 @@ class Imitator:
                 assert isinstance(gaussian, SquashedDiagGaussianDistribution)
                 density: Tensor = gaussian.proba_distribution(mean, log_std).log_prob(action)
                 return density
-            assert isinstance(self.model, PPO), 'airl needs a stochastic actor'
-            chosen = action if self.model.action_space.shape else (action[:, 0] > 0).long()
+            assert isinstance(self.model, PPO)
+            continuous = bool(self.model.action_space.shape)
+            chosen = action if continuous else classes(action)
             return self.model.policy.evaluate_actions(observation, chosen)[1]
 
     def teach(self) -> None:
@@ -190,10 +218,6 @@ class _Turns(BaseCallback):
             self._watched = imitator.steps
             self._watch(imitator)
         return imitator.steps < config.steps
-
-    def _on_rollout_start(self) -> None:
-        if self._on_policy:
-            self._imitator.average()
 
     def _on_rollout_end(self) -> None:
         if self._on_policy:

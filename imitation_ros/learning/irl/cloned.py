@@ -1,19 +1,21 @@
 """An actor that begins as a cloned policy: the way back from `export`.
 
-The actor is stable-baselines3's, of deterministic actions. Its last unit is a clamp instead of a
-tanh, so that the clone's layers fit in exactly.
+The actor is stable-baselines3's: TD3's, whose last unit is a clamp instead of a tanh, or PPO's,
+which ends in a linear layer; so the clone's layers fit in exactly.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from gymnasium import spaces
 from imitation_ros.errors import RewardError
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.policies.policy import Policy
 from imitation_ros.types import Array
 import numpy as np
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.td3.policies import Actor
 import torch
 from torch import nn, Tensor
@@ -47,7 +49,9 @@ class _Clamp(torch.autograd.Function):
 
 
 @torch.no_grad()
-def begin_as(actor: Actor, policy: Policy, layout: Layout, scales: RewardNetwork) -> None:
+def begin_as(
+    actor: Actor | ActorCriticPolicy, policy: Policy, layout: Layout, scales: RewardNetwork
+) -> None:
     """Gives an actor the layers of a cloned policy.
 
     Args:
@@ -76,10 +80,16 @@ def begin_as(actor: Actor, policy: Policy, layout: Layout, scales: RewardNetwork
     weight, bias = weights[0]
     first = (weight / std) @ torch.linalg.inv(whitening).T
     weights[0] = nn.functional.pad(first, (0, 1)), bias + (weight / std) @ (center - mean)
-    outputs, offset = _flat_outputs(policy, layout)
-    weight, bias = weights[-1]
-    weights[-1] = outputs @ weight, outputs @ bias + offset
-    linears = [layer for layer in actor.mu if isinstance(layer, nn.Linear)]
+    if not isinstance(actor.action_space, spaces.Discrete):  # which has a logit for each class
+        outputs, offset = _flat_outputs(policy, layout)
+        weight, bias = weights[-1]
+        weights[-1] = outputs @ weight, outputs @ bias + offset
+    modules = (
+        actor.mu
+        if isinstance(actor, Actor)
+        else [*actor.mlp_extractor.policy_net, actor.action_net]
+    )
+    linears = [layer for layer in modules if isinstance(layer, nn.Linear)]
     for linear, (weight, bias) in zip(linears, weights):
         linear.weight.copy_(weight)
         linear.bias.copy_(bias)
@@ -100,6 +110,12 @@ def check_clone(policy: Policy) -> None:
             )
     if architecture.head != 'deterministic':
         raise RewardError(f'the policy has the head {architecture.head!r}; valid: deterministic')
+    parts = policy.contract.action_specs
+    if len(parts) == 1 and all(spec.discrete for spec in parts.values()):
+        raise RewardError(
+            f'actions.{next(iter(parts))}: discrete, and the only part; valid: a continuous one, '
+            'since the actor of TD3 moves along the gradient of its critic'
+        )
 
 
 def _flat_outputs(policy: Policy, layout: Layout) -> tuple[Tensor, Tensor]:

@@ -2,14 +2,15 @@
 
 A policy's perceptron is linear layers with tanh between them. That of SAC and TD3 ends in a tanh:
 here it is one more hidden layer, and a last linear layer hands its outputs on, as continuous
-actions and as the logits of discrete ones. One that began as a clone ends in a clamp, which is
-left to whoever executes the action.
+actions and as the logits of discrete ones. PPO's ends in a linear layer, and one that began as a
+clone in a clamp, which is left to whoever executes the action.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate, chain, pairwise
 
+from gymnasium import spaces
 from imitation_ros.learning.irl.cloned import Clamp
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardNetwork
@@ -41,10 +42,12 @@ def export(actor: AnyActor, layout: Layout, scales: RewardNetwork) -> Policy:
     weight, bias = layers[0]
     # Without the absorbing indicator, which is 0 on a robot.
     layers[0] = weight[:, :-1] @ scales.whitening, bias
-    if isinstance(actor, TD3Actor) and isinstance(actor.mu[-1], Clamp):
+    if isinstance(actor.action_space, spaces.Discrete):
+        pass  # a logit for each class, as the policy's head has them
+    elif _ends_linear(actor):
         matrix, (weight, bias) = _last(layout)[0], layers[-1]
         layers[-1] = matrix @ weight, matrix @ bias  # whoever executes it clamps it
-    elif not isinstance(actor, ActorCriticPolicy):
+    else:
         layers.append(_last(layout))
     hidden = tuple(len(bias) for _, bias in layers[:-1])
     architecture = Architecture(hidden=hidden)
@@ -57,6 +60,12 @@ def export(actor: AnyActor, layout: Layout, scales: RewardNetwork) -> Policy:
             layer.weight.copy_(weight)
             layer.bias.copy_(bias)
     return Policy(contract, architecture, normalization, network)
+
+
+def _ends_linear(actor: AnyActor) -> bool:
+    if isinstance(actor, TD3Actor):
+        return isinstance(actor.mu[-1], Clamp)
+    return isinstance(actor, ActorCriticPolicy)
 
 
 def _layers(actor: AnyActor) -> Layers:

@@ -6,8 +6,10 @@ from typing import Any
 
 import gymnasium
 from gymnasium import spaces
+from imitation_ros.errors import RewardError
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.transitions import absorbing
+from imitation_ros.supervision.guard import Refused
 from imitation_ros.types import Array
 import numpy as np
 
@@ -53,11 +55,20 @@ class FlatEnv(gymnasium.Env[Array, Any]):
         return self.layout.observe(observation), info
 
     def step(self, action: Any) -> tuple[Array, float, bool, bool, dict[str, Any]]:
-        """One step of the simulation, or the one in the absorbing state."""
+        """One step of the simulation, or the one in the absorbing state.
+
+        Raises:
+            RewardError: the action is not finite, or the guard does not let it pass.
+        """
         if self._ended:
             end = absorbing(self.layout.observation_size)
             return end, 0.0, False, True, {ABSORBING: True}
-        observation, reward, terminated, truncated, info = self._env.step(self._action(action))
+        if not np.isfinite(action).all():
+            raise RewardError(f'the action is not finite: {np.asarray(action).tolist()}')
+        try:
+            observation, reward, terminated, truncated, info = self._env.step(self._action(action))
+        except Refused as refused:
+            raise RewardError(f'the simulation refuses the action: {refused.reason}') from None
         self.steps += 1
         if terminated or truncated:
             self.successes.append(bool(info.get('success', not terminated)))

@@ -107,6 +107,11 @@ class RewardConfig:
         """Whether it does without actions."""
         return 'action' not in self.inputs
 
+    @property
+    def needs_actions(self) -> bool:
+        """Of the demonstrations: 'airl' asks how likely the actor finds them, whatever it sees."""
+        return not self.watches or self.objective == 'airl'
+
 
 @dataclass(frozen=True)
 class Scales:

@@ -81,9 +81,12 @@ class Reward:
             observation: (N, o), laid out by `layout.observe`.
             action: (N, a), by `layout.flatten`; what a reward that only watches gets is ignored.
             next_observation: (N, o).
+
+        Returns:
+            NaN for a step with a NaN among what the reward looks at: nothing is made up.
         """
         batch = tuple(
-            torch.from_numpy(np.nan_to_num(np.asarray(array, np.float32)))
+            torch.from_numpy(np.asarray(array, np.float32))
             for array in (observation, action, next_observation)
         )
         return self.calibration.apply(self.raw(batch).numpy().astype(np.float64))  # type: ignore[arg-type]

@@ -82,3 +82,8 @@ def flat_actions(actions: Array | Tensor, layout: Layout) -> Tensor:
         return layout.decided(given.float())
     (part,) = layout.actions
     return torch.from_numpy(layout.flatten({part: given.reshape(-1, 1).numpy()}))
+
+
+def classes(flat: Tensor) -> Tensor:
+    """Flat actions (B, a) of a single discrete part, back to class indices (B,)."""
+    return flat.argmax(1) if flat.shape[1] > 1 else (flat[:, 0] > 0).long()

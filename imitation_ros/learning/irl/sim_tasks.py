@@ -82,12 +82,16 @@ class SimTask:
 
     def act_randomly(self, seeds: Sequence[int]) -> Transitions:
         """What even chances do, an episode a scene."""
+        return self.watch(self.random_act(seeds), seeds)
+
+    def random_act(self, seeds: Sequence[int]) -> Act:
+        """Even chances, other ones for other seeds."""
         rng = np.random.default_rng(tuple(seeds))
 
         def act(frame: Frame) -> Action:
             return self._layout.unflatten(rng.uniform(-1, 1, self._layout.action_size))
 
-        return self.watch(act, seeds)
+        return act
 
     def watch(self, act: Act, seeds: Sequence[int]) -> Transitions:
         """Steps of one episode a scene, numbered by the scenes' order."""
@@ -106,18 +110,23 @@ class SimTask:
 
     def success(self, act: Act, reset: Callable[[], None], seeds: Sequence[int]) -> float:
         """Share of scenes in which the goal is held to the end."""
-        successes = []
+        rollouts = self.roll_outs(act, reset, seeds)
+        return sum(each.success for each in rollouts) / len(rollouts)
+
+    def roll_outs(
+        self, act: Act, reset: Callable[[], None], seeds: Sequence[int]
+    ) -> list[Rollout]:
+        """One a scene, each begun by a reset."""
+        rollouts = []
         for seed in seeds:
             reset()
-            successes.append(roll_out(self.env, act, seed).success)
-        return sum(successes) / len(successes)
+            rollouts.append(roll_out(self.env, act, seed))
+        return rollouts
 
     def score(self, act: Act, reset: Callable[[], None], seeds: Sequence[int]) -> Score:
         """Success and ticks, where the task ends an episode."""
         found: list[tuple[bool, int]] = []
-        for seed in seeds:
-            reset()
-            rollout = roll_out(self.env, act, seed)
+        for rollout in self.roll_outs(act, reset, seeds):
             needed = rollout.ticks - self._task.stay_ticks
             found.append((rollout.success, needed if rollout.success else self._task.horizon))
         successes, ticks = zip(*found)

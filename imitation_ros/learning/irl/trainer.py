@@ -21,7 +21,7 @@ from imitation_ros.learning.irl.reward import Calibration, Reward
 from imitation_ros.learning.irl.separation import auc, auc_interval
 from imitation_ros.learning.irl.steps import check_rollouts, Demonstrations, RecentSteps
 from imitation_ros.learning.irl.trainer_state import grouped, read_state, write_state
-from imitation_ros.learning.irl.transitions import concatenated, Transitions
+from imitation_ros.learning.irl.transitions import check_finite, concatenated, Transitions
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ LogDensity = Callable[[Tensor, Tensor], Tensor]
 """Observation (B, o), action (B, a) → log π(a|s) (B,) of the actor."""
 DENSITY_RANGE = (-20.0, 20.0)
 """A squashed Gaussian's density has no bounds at the limits of an action."""
+SCRAMBLED_STEPS = 10_000
+"""Of what stands for random behaviour, which is kept."""
 DEFAULT = RewardConfig()
 
 
@@ -90,6 +92,7 @@ class RewardTrainer:
                 hold NaN; the contract has images.
         """
         self.layout, self.config, self._seed = Layout(contract), config, seed
+        check_finite(expert, actions=config.needs_actions)
         self.demonstrations = Demonstrations(
             expert, self.layout, config.held_out_every, config.watches
         )
@@ -123,7 +126,11 @@ class RewardTrainer:
         return self._recent.all()
 
     def set_random(self, rollouts: Transitions) -> None:
-        """Takes random behaviour, which the calibration calls 0; made up where there is none."""
+        """Takes random behaviour, which the calibration calls 0.
+
+        Without any, `scrambled` steps stand for it, of all that is known when a network is
+        promoted for the first time; they stay the same from then on.
+        """
         check_rollouts(rollouts, self.layout, self.demonstrations, self.config.watches)
         self._random = rollouts
 
@@ -175,13 +182,14 @@ class RewardTrainer:
         if not all(bool(each.isfinite().all()) for each in self.network.state_dict().values()):
             self._go_back(math.nan)
         self._good.load_state_dict(self.network.state_dict())
+        self._random = self._random or self._made_up()
         self.version += 1
 
     def reward(self) -> Reward:
         """The last good reward, calibrated and frozen."""
         network = copy.deepcopy(self._good)
         raw = Reward(self.layout, self.config, network, Calibration(0.0, 1.0), self.version)
-        return raw.calibrated(self._random_steps(), self.demonstrations.held_out)
+        return raw.calibrated(self._random or self._made_up(), self.demonstrations.held_out)
 
     def health(self) -> RewardHealth:
         """Of the last good reward.
@@ -292,18 +300,9 @@ class RewardTrainer:
             f'{self.version}, is kept; valid: a learning_rate below {self.config.learning_rate}'
         )
 
-    def _random_steps(self) -> Transitions:
-        """What was given, or each number drawn on its own from all that was ever seen."""
-        if self._random is not None:
-            return self._random
-        seen = [self.demonstrations.fitted, *([self._recent.all()] if len(self._recent) else [])]
-        steps, rng = concatenated(seen), np.random.default_rng(self._seed)
-        return dataclasses.replace(
-            steps,
-            observation=rng.permuted(steps.observation, axis=0),
-            action=rng.permuted(steps.action, axis=0),
-            next_observation=rng.permuted(steps.next_observation, axis=0),
-        )
+    def _made_up(self) -> Transitions:
+        recent = [self._recent.all()] if len(self._recent) else []
+        return scrambled(concatenated([self.demonstrations.fitted, *recent]), self._seed)
 
     def _identity(self) -> dict[str, Any]:
         settings = json.loads(json.dumps(dataclasses.asdict(self.config)))
@@ -313,6 +312,30 @@ class RewardTrainer:
             'contract_fingerprint': self.layout.contract.fingerprint,
             'demonstrations': self.demonstrations.sha256,
         }
+
+
+def scrambled(steps: Transitions, seed: int) -> Transitions:
+    """What stands for random behaviour where none was given: no sense, but nothing impossible.
+
+    Each number of a state comes from a step of its own. Actions, and what a step changes, come
+    whole from others, so that no state jumps further in a tick than one was seen to. Absorbing
+    states are left out.
+
+    Args:
+        steps: that were seen.
+        seed: of the drawing.
+    """
+    rng = np.random.default_rng(seed)
+    steps = steps.take((steps.observation[:, -1] == 0) & (steps.next_observation[:, -1] == 0))
+    change = steps.next_observation - steps.observation
+    observation = rng.permuted(steps.observation, axis=0)
+    made_up = dataclasses.replace(
+        steps,
+        observation=observation,
+        action=rng.permutation(steps.action),
+        next_observation=observation + rng.permutation(change),
+    )
+    return made_up.take(np.arange(min(len(made_up), SCRAMBLED_STEPS)))
 
 
 def _arrays(steps: Transitions) -> list[tuple[str, Any]]:

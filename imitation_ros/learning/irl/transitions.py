@@ -8,8 +8,9 @@ Discriminator-Actor-Critic, ICLR 2019, §4.1).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+import hashlib
 from itertools import pairwise
 
 from imitation_ros.errors import RewardError
@@ -56,6 +57,14 @@ class Transitions:
         """Whether there are steps of which nobody saw the action."""
         return bool(np.isnan(self.action).any())
 
+    @property
+    def sha256(self) -> str:
+        """Over all of it (hex)."""
+        digest = hashlib.sha256()
+        for each in fields(self):
+            digest.update(np.ascontiguousarray(getattr(self, each.name)).tobytes())
+        return digest.hexdigest()
+
     def take(self, rows: Array) -> Transitions:
         """Those of indices or of a mask."""
         return Transitions(**{each.name: getattr(self, each.name)[rows] for each in fields(self)})
@@ -78,7 +87,7 @@ def transitions(
     episode `terminated`, it goes on to the absorbing state, which goes on to itself.
 
     Args:
-        episodes: aligned, of this contract.
+        episodes: aligned, of this contract; one without any actions was only watched.
         contract: what their arrays mean.
         first_episode: number of the first.
 
@@ -87,9 +96,10 @@ def transitions(
         KeyError: an array of the contract is missing.
     """
     layout = Layout(contract)
-    rows = [
-        _steps(episode, layout, number) for number, episode in enumerate(episodes, first_episode)
-    ]
+    rows = []
+    for number, episode in enumerate(episodes, first_episode):
+        rows.append(_steps(episode, layout, number))
+        check_finite(rows[-1], actions=bool(episode.actions))
     if not rows:
         rows = [
             Transitions(
@@ -99,9 +109,7 @@ def transitions(
                 np.zeros(0, np.int64),
             )
         ]
-    joined = concatenated(rows)
-    check_finite(joined)
-    return joined
+    return concatenated(rows)
 
 
 def concatenated(parts: Sequence[Transitions]) -> Transitions:
@@ -143,7 +151,7 @@ def absorbing(size: int) -> Array:
 
 def _steps(episode: Episode, layout: Layout, number: int) -> Transitions:
     observation = layout.observe(episode.observations)
-    action = layout.flatten(_labels(episode, layout))
+    action = _actions(episode, layout)
     follows = np.array([one == other for one, other in pairwise(episode.segment)], bool)
     now, after = observation[:-1][follows], observation[1:][follows]
     acted = action[:-1][follows]
@@ -155,11 +163,8 @@ def _steps(episode: Episode, layout: Layout, number: int) -> Transitions:
     return Transitions(now, acted, after, np.full(len(now), number, np.int64))
 
 
-def _labels(episode: Episode, layout: Layout) -> Mapping[str, Array]:
-    """Its actions; NaN for all of them if it has none at all."""
+def _actions(episode: Episode, layout: Layout) -> Array:
+    """Its actions (T, a); NaN for all of them if it has none at all."""
     if episode.actions:
-        return episode.actions
-    sizes = {part: spec.shape[0] for part, spec in layout.actions.items()}
-    if any(spec.discrete and len(spec.classes) > 2 for spec in layout.actions.values()):
-        raise RewardError('actions: absent, and one is discrete; valid: continuous ones')
-    return {part: np.full((len(episode), size), np.nan) for part, size in sizes.items()}
+        return layout.flatten(episode.actions)
+    return np.full((len(episode), layout.action_size), np.nan, np.float32)

@@ -33,6 +33,11 @@ LEAST_FRAMES = 16
 """Of a demonstration; a shorter one shows nothing."""
 BLOCK = 4
 """Frames that are held out together: each fourth block of so many."""
+ODD_OUTCOMES = {
+    'failure': 'its outcome is failure',
+    'disk_full': 'its outcome is disk_full: it was cut off, and its end may be missing',
+}
+"""What an operator is told of a demonstration that ended so."""
 OUTSIDE = 0.25
 """Share of its range by which an observation may leave what was trained on without a warning."""
 
@@ -82,7 +87,8 @@ def adapt(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 
             adapted to them; 0 if all show it.
 
     Raises:
-        EpisodeError: there is no demonstration, one is of another contract or too short.
+        EpisodeError: there is no demonstration, or one was discarded, is of another contract or
+            too short.
     """
     check(parent, demonstrations)
     everything = [np.arange(len(each)) for each in demonstrations]
@@ -99,7 +105,8 @@ def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 
         showing: as of `adapt`; the last correction must make better what came of the others.
 
     Raises:
-        EpisodeError: there is no demonstration, one is of another contract or too short.
+        EpisodeError: there is no demonstration, or one was discarded, is of another contract or
+            too short.
     """
     check(parent, demonstrations)
     before, after = held_out_losses(parent, demonstrations, showing)
@@ -109,9 +116,9 @@ def judge(parent: MetaPolicy, demonstrations: Sequence[Episode], showing: int = 
         best = int(pointer.argmax())
         names[slots.name] = (slots.topics[best].removesuffix('/pose'), float(pointer[best]))
     warnings = [
-        f'{_name(episode, index)}: its outcome is failure'
+        f'{_name(episode, index)}: {ODD_OUTCOMES[episode.outcome]}'
         for index, episode in enumerate(demonstrations)
-        if episode.outcome == 'failure'
+        if episode.outcome in ODD_OUTCOMES
     ]
     for index, episode in enumerate(demonstrations):
         warnings += _strange(parent, episode, _name(episode, index))
@@ -127,7 +134,7 @@ def check(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> None:
     """Makes sure that demonstrations can be learned from.
 
     Raises:
-        EpisodeError: there is none, one is of another contract or too short.
+        EpisodeError: there is none, one was discarded, is of another contract or too short.
     """
     if not demonstrations:
         raise EpisodeError('no demonstration; valid: at least one')
@@ -135,6 +142,8 @@ def check(parent: MetaPolicy, demonstrations: Sequence[Episode]) -> None:
     groups = {'observations': contract.observation_specs, 'actions': contract.action_specs}
     for index, episode in enumerate(demonstrations):
         name = _name(episode, index)
+        if episode.outcome == 'discarded':
+            raise EpisodeError(f'{name}: its operator discarded it; valid: any other outcome')
         for group, specs in groups.items():
             found = {key: array.shape[1:] for key, array in getattr(episode, group).items()}
             valid = {key: spec.shape for key, spec in specs.items()}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from imitation_ros.episodes.align import load_episode
+from imitation_ros.episodes.cache import episode_hash, hash_text
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.rosbag2 import METADATA
 from imitation_ros.episodes.tracks import read_tracks
@@ -31,12 +32,35 @@ def adapt_recorded(
         showing: as of `adapt`.
 
     Raises:
-        EpisodeError: an episode cannot be read, is of another contract or too short.
+        EpisodeError: an episode cannot be read, was discarded, is of another contract or too
+            short.
         ImitationError: the adapted policy is refused, since it is worse.
         CheckpointError: `out` holds something else, or cannot be written.
     """
     check_destination(out)
     shown = [demonstration(path, parent.contract) for path in episodes]
+    return _adapt_shown(parent, shown, out, showing)
+
+
+def adapt_below(
+    parent: MetaPolicy, episodes: Sequence[Path], folder: Path, showing: int = 0
+) -> tuple[Path, Verdict]:
+    """The same, into a folder below `folder` for what the checkpoint is made of.
+
+    Episodes of two datasets may have the same name, and the folder of a policy that drives must
+    not be overwritten by another one, so the name has a hash, too.
+
+    Returns:
+        The folder of the checkpoint, and the verdict.
+    """
+    shown = [demonstration(path, parent.contract) for path in episodes]
+    made_of = hash_text(' '.join([parent.checkpoint, *map(episode_hash, shown)]))
+    out = folder / f'{episodes[-1].name}_{made_of[:8]}'
+    check_destination(out)
+    return out, _adapt_shown(parent, shown, out, showing)
+
+
+def _adapt_shown(parent: MetaPolicy, shown: Sequence[Episode], out: Path, showing: int) -> Verdict:
     verdict = judge(parent, shown, showing)
     save_adapted(out, adapt(parent, shown, showing), parent, shown, verdict, showing)
     return verdict
@@ -81,12 +105,17 @@ def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> tuple[l
 def newest_episode(path: Path) -> Path:
     """The episode at `path`, or of a folder of episodes the one that was finished last.
 
+    One that its operator discarded shows nothing, so the one before it is taken.
+
     Raises:
-        EpisodeError: there is none.
+        EpisodeError: there is none, or the newest cannot be read.
     """
     if (path / METADATA).exists():
         return path
     finished = [each for each in path.glob(f'*/{METADATA}') if each.parent.suffix != RECORDING]
     if not finished:
         raise EpisodeError(f'{path}: no episode; valid: an episode, or a folder with some')
-    return max(finished, key=lambda each: each.stat().st_mtime_ns).parent
+    for each in sorted(finished, key=lambda each: each.stat().st_mtime_ns, reverse=True):
+        if EpisodeReader(each.parent).info.outcome != 'discarded':
+            return each.parent
+    raise EpisodeError(f'{path}: each of its {len(finished)} episodes was discarded')
