@@ -9,10 +9,10 @@ from pathlib import Path
 from imitation_ros.errors import CheckpointError, RewardError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.background import answer
-from imitation_ros.learning.offline import improve_offline, OfflineConfig
+from imitation_ros.learning.offline import improve_offline, METHOD, OfflineConfig
 from imitation_ros.learning.paid import by_steps
 from imitation_ros.learning.reward_rounds import RewardRounds, RewardSettings
-from imitation_ros.policies.checkpoint import load_checkpoint
+from imitation_ros.policies.checkpoint import DOCUMENT, load_checkpoint, read_record
 from imitation_ros.policies.policy import use_one_thread
 
 
@@ -44,8 +44,13 @@ def improve(rounds: RewardRounds, contract: Contract, drives: str, out: Path, up
         seed: of weights and batches.
 
     Raises:
-        ImitationError: no reward, no such checkpoint, or what `improve_offline` raises.
+        ImitationError: no reward, no such checkpoint, somebody's own one in the way, or what
+            `improve_offline` raises.
     """
+    if (out / DOCUMENT).exists() and read_record(out).get('method') != METHOD:
+        raise CheckpointError(
+            f'{out}: holds a policy that was trained otherwise; valid: a folder of its own'
+        )
     reward = rounds.reward
     if reward is None:
         raise RewardError('no reward was promoted yet')

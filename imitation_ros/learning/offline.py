@@ -36,6 +36,8 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
+METHOD = 'iql'
+"""In the record of what it trained."""
 DEVIATION_FLOOR = 1e-6
 """Of rewards and advantages: where all are the same, all frames count alike."""
 
@@ -134,7 +136,7 @@ def improve_offline(
         episodes, cloning, seed, start=clone, frame_weights=_by_frame(episodes, weights)
     )
     record = {
-        'method': 'iql', 'config': {**asdict(config), 'hidden': list(config.hidden)}, 'seed': seed,
+        'method': METHOD, 'config': {**asdict(config), 'hidden': list(config.hidden)}, 'seed': seed,
         'parent': clone.checkpoint, 'steps': int(np.isfinite(paid.rewards).sum()),
         'mean_reward': float(paid.known.rewards.mean()), 'cloning': asdict(cloned),
     }  # fmt: skip

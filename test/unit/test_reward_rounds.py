@@ -410,3 +410,15 @@ def test_a_policy_that_drives_and_is_on_disk_no_more_is_not_improved(run, tmp_pa
     with pytest.raises(CheckpointError, match='is there no more; valid: its folder as it was'):
         improve(rounds, ROBOT, other, tmp_path / 'better', updates=10, seed=0)
     assert not (tmp_path / 'better').exists()
+
+
+def test_a_policy_of_somebody_else_is_never_overwritten(run, tmp_path):
+    """With the folder of the clone as the one to fill, the clone was gone."""
+    rounds, drives = run(), saved_policy(tmp_path / 'policy')
+    rounds.add([rollout(0)])
+    rounds.run_round()
+    with pytest.raises(CheckpointError, match='trained otherwise; valid: a folder of its own'):
+        improve(rounds, ROBOT, drives, tmp_path / 'policy', updates=10, seed=0)
+    assert load_checkpoint(tmp_path / 'policy', ROBOT).checkpoint in drives
+    for _ in range(2):
+        improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
