@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
+SOURCES = (TESTS.parent, TESTS / 'unit')
+"""Where modules of our own are."""
 OPTIONAL = ('rclpy', 'torch', 'safetensors', 'pybullet', 'gymnasium', 'matplotlib', 'imageio')
 OPTIONAL += ('mcap', 'lz4', 'zstandard', 'hypothesis', 'rosbags')
 MISSING = {name for name in OPTIONAL if find_spec(name) is None}
@@ -40,8 +42,10 @@ def missing_for(path: Path) -> set[str]:
     while unread:
         for name in imported(unread.pop()):
             missing |= {name.split('.')[0]} & MISSING
-            module = Path(TESTS.parent, *name.split('.'))
-            for file in {module.with_suffix('.py'), module / '__init__.py'} - seen:
+            modules = [folder.joinpath(*name.split('.')) for folder in SOURCES]
+            files = {each.with_suffix('.py') for each in modules}
+            files |= {each / '__init__.py' for each in modules}
+            for file in files - seen:
                 seen.add(file)
                 if file.is_file():
                     unread.append(file)

@@ -154,6 +154,7 @@ def fine_tune(
             demonstration is paid.
     """
     check_clone(clone)
+    _check_moves(clone)
     demonstrations = demonstrations.known
     if reward is None and config.task_share < 1:
         raise RewardError(f'task_share {config.task_share} needs a learned reward')
@@ -181,6 +182,16 @@ def fine_tune(
 
     model.learn(config.steps * 2, callback=_Watched(model, config, policy, watch))
     return policy()
+
+
+def _check_moves(clone: Policy) -> None:
+    """Makes sure that an action can be improved a little."""
+    parts = clone.contract.action_specs
+    if len(parts) == 1 and all(spec.discrete for spec in parts.values()):
+        raise RewardError(
+            f'actions.{next(iter(parts))}: discrete, and the only part; valid: a continuous one, '
+            'since the actor of TD3 moves along the gradient of its critic'
+        )
 
 
 def _mixed(share: float, reward: Reward | None, batch: Batch, paid: Tensor) -> Tensor:

@@ -110,12 +110,6 @@ def check_clone(policy: Policy) -> None:
             )
     if architecture.head != 'deterministic':
         raise RewardError(f'the policy has the head {architecture.head!r}; valid: deterministic')
-    parts = policy.contract.action_specs
-    if len(parts) == 1 and all(spec.discrete for spec in parts.values()):
-        raise RewardError(
-            f'actions.{next(iter(parts))}: discrete, and the only part; valid: a continuous one, '
-            'since the actor of TD3 moves along the gradient of its critic'
-        )
 
 
 def _flat_outputs(policy: Policy, layout: Layout) -> tuple[Tensor, Tensor]:
