@@ -136,8 +136,8 @@ def improve_offline(
         episodes, cloning, seed, start=clone, frame_weights=_by_frame(episodes, weights)
     )
     record = {
-        'method': METHOD, 'config': {**asdict(config), 'hidden': list(config.hidden)}, 'seed': seed,
-        'parent': clone.checkpoint, 'steps': int(np.isfinite(paid.rewards).sum()),
+        'method': METHOD, 'config': {**asdict(config), 'hidden': list(config.hidden)},
+        'seed': seed, 'parent': clone.checkpoint, 'steps': int(np.isfinite(paid.rewards).sum()),
         'mean_reward': float(paid.known.rewards.mean()), 'cloning': asdict(cloned),
     }  # fmt: skip
     if out:
