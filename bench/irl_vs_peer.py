@@ -58,7 +58,7 @@ SETTINGS = {
             ActorConfig(
                 hidden=(64, 64), learning_rate=5e-4, learning_starts=100, gradient_steps=4
             ),
-            15_000, annealing=0.2, watch_every=400,
+            15_000, annealing=0.005, annealed_by=2_000, watch_every=400,
         ),
     ),
     'PandaReach-v3': Setting(
