@@ -128,16 +128,13 @@ def _summary(rows: Sequence[Row]) -> Row:
     return {key: round(statistics.median(row[key] for row in rows)) for key in rows[0]}
 
 
-def save_untrained_policy(
-    contract: str | Path, checkpoint: Path, scale: float = 1.0, execute: int = 1
-) -> None:
+def save_untrained_policy(contract: str | Path, checkpoint: Path, scale: float = 1.0) -> None:
     """A network of the usual size, with random weights: its speed is the same.
 
     Args:
         contract: name or path.
         checkpoint: where to.
         scale: of its actions.
-        execute: how many it predicts at once and carries out.
     """
     checked = load_contract(contract)
     observations, actions = checked.observation_specs, checked.action_specs
@@ -147,12 +144,11 @@ def save_untrained_policy(
     ]
     normalization = Normalization(*standards)
     torch.manual_seed(0)
-    architecture = Architecture(chunk=execute, execute=execute)
-    network = Network(observations, actions, architecture, normalization)
+    network = Network(observations, actions, Architecture(), normalization)
     sizes = [spec.shape[0] for spec in observations.values()]
     ones = np.ones(sum(sizes))
     novelty = Novelty(tuple(observations), (), -10 * ones, 10 * ones, ones, {})
-    policy = Policy(checked, architecture, normalization, network, novelty=novelty)
+    policy = Policy(checked, Architecture(), normalization, network, novelty=novelty)
     save_checkpoint(checkpoint, policy, {'method': 'untrained'})
 
 

@@ -12,7 +12,6 @@ from imitation_ros.nodes.session import LockstepSession
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.guard import Guard
 import numpy as np
-import pytest
 from test_lockstep import payloads
 
 from bench.policy_latency import save_untrained_policy
@@ -80,11 +79,9 @@ def test_the_gate_chooses_each_tick_and_the_chosen_action_is_executed(ros, tmp_p
         assert recorded(first) == recorded(second)
 
 
-@pytest.mark.parametrize('execute', [1, 4])
-def test_a_simulated_human_corrects_over_topics_as_in_process(ros, tmp_path, monkeypatch, execute):
-    """In process a policy went on with a chunk that it had planned before it got control back."""
+def test_a_simulated_human_corrects_over_topics_as_in_process(ros, tmp_path, monkeypatch):
     monkeypatch.setenv('ROS_DOMAIN_ID', str(ros.domain_id))
-    save_untrained_policy('panda_reach', tmp_path / 'checkpoint', execute=execute)
+    save_untrained_policy('panda_reach', tmp_path / 'checkpoint')
     gate = GateConfig('human', discrepancy=0.45, release=0.8)
     collectors = SimCollector('reach', REACH), TopicsCollector('reach', 'panda_reach')
     in_process, over_topics = (
