@@ -148,6 +148,7 @@ class Judge:
         self._dt_s = 1 / contract.command_hz
         self._path: dict[str, list[Array]] = {}
         self._driver = ''
+        self._resting = False
         self._largest = {'velocity': 0.0, 'acceleration': 0.0}  # as fractions of the limit
         self._modes = {mode.value: 0 for mode in Mode}
         self.handovers = self.violations = 0
@@ -158,6 +159,9 @@ class Judge:
         if command.source and command.source != self._driver:
             self.handovers += bool(self._driver)
             self._driver = command.source
+        if self._resting and command.mode is not Mode.STOPPED:
+            self._path.clear()  # as after silence: what comes now starts where the robot is
+        self._resting = command.mode is Mode.STOPPED and all(map(self._at_rest, self._parts))
         for name, part in self._parts.items():
             if name not in command.action:
                 self._path.pop(name, None)  # silence: the next one starts where the robot is
@@ -175,6 +179,11 @@ class Judge:
             'handovers': self.handovers, 'violations': self.violations,
             'commands': sum(self._modes.values()), 'modes': self._modes, **largest,
         }  # fmt: skip
+
+    def _at_rest(self, name: str) -> bool:
+        """Whether the last three commands of a part were one and the same."""
+        path = self._path.get(name, [])
+        return bool(np.all([np.array_equal(each, path[-1]) for each in path]))
 
     def _check(self, part: ActionPart, path: list[Array]) -> None:
         """Takes differences: a position's second one is its acceleration, a velocity's first."""

@@ -25,9 +25,9 @@ from imitation_ros.errors import GraphError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.contract import Contract, load_contract
 from imitation_ros.frames.status import action_topic, Status, STATUS_TOPICS
+from imitation_ros.nodes._emergency import EMERGENCY_TOPIC
 from imitation_ros.nodes._messages import new
 from imitation_ros.nodes.graph import Graph
-from imitation_ros.nodes.supervisor import EMERGENCY_TOPIC
 from imitation_ros.types import Array
 from lifecycle_msgs.srv import GetState
 import numpy as np

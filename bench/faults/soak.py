@@ -20,9 +20,9 @@ from imitation_ros.errors import GraphError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
+from imitation_ros.nodes._emergency import EMERGENCY_TOPIC
 from imitation_ros.nodes.graph import Graph
 from imitation_ros.nodes.session import LockstepSession
-from imitation_ros.nodes.supervisor import EMERGENCY_TOPIC
 from imitation_ros.supervision.mux import EMERGENCY
 import numpy as np
 from std_msgs.msg import Bool

@@ -282,6 +282,9 @@ def test_start_is_refused_while_nothing_came_since_the_clock_was_set_back(
     recorder(start_timeout_s=2.0)
     robot = Robot(ros)
     robot.start_episode()
+    robot.publish_all(2)
+    for name in ('joint_states', 'tool'):
+        robot.wait_until_recorded(name, 1)
     robot.end_episode()
     set_back = SimpleNamespace(
         time_ns=lambda: time.time_ns() - 600 * 10**9, monotonic=time.monotonic
