@@ -13,6 +13,7 @@ from imitation_ros.episodes.align import frame_differences, load_episode
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.errors import GraphError
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import Status
 from imitation_ros.nodes._streams import FrameStream
 from imitation_ros.nodes.session import LockstepSession
 from imitation_ros.sim.env import ArmEnv
@@ -44,10 +45,17 @@ def record(ros, out, contract='panda_twist', task='pick_place', seeds=SEEDS):
 
 
 def payloads(path):
-    """Topic → digest of all its payloads, in order."""
-    digests = defaultdict(hashlib.sha256)
-    for message in EpisodeReader(path).messages():
-        digests[message.topic].update(len(message.data).to_bytes(4, 'little') + message.data)
+    """Topic → digest of all its payloads, in order; of the decisions, of what they say.
+
+    The texts of a decision differ in length from tick to tick, and the middleware leaves in the
+    gaps between them, which align the next number, what its buffer held before.
+    """
+    reader, digests = EpisodeReader(path), defaultdict(hashlib.sha256)
+    for message in reader.messages():
+        data = message.data
+        if message.topic == '/supervisor/decision':
+            data = repr(Status.decode(reader.decode(message))).encode()
+        digests[message.topic].update(len(data).to_bytes(4, 'little') + data)
     return {topic: digest.hexdigest() for topic, digest in digests.items()}
 
 
