@@ -161,7 +161,6 @@ class Judge:
             self._driver = command.source
         if self._resting and command.mode is not Mode.STOPPED:
             self._path.clear()  # as after silence: what comes now starts where the robot is
-        self._resting = command.mode is Mode.STOPPED and all(map(self._at_rest, self._parts))
         for name, part in self._parts.items():
             if name not in command.action:
                 self._path.pop(name, None)  # silence: the next one starts where the robot is
@@ -171,6 +170,7 @@ class Judge:
             path.append(command.action[name])
             del path[:-3]
             self._check(part, path)
+        self._resting = command.mode is Mode.STOPPED and all(map(self._at_rest, self._parts))
 
     def row(self) -> Row:
         """What was seen."""
@@ -181,9 +181,11 @@ class Judge:
         }  # fmt: skip
 
     def _at_rest(self, name: str) -> bool:
-        """Whether the last three commands of a part were one and the same."""
-        path = self._path.get(name, [])
-        return bool(np.all([np.array_equal(each, path[-1]) for each in path]))
+        """Whether a part was told to stand still: its last position again, or no velocity."""
+        if name not in self._path:
+            return True
+        last, now = self._path[name][-2:]
+        return np.array_equal(now, last if self._parts[name].absolute else np.zeros_like(now))
 
     def _check(self, part: ActionPart, path: list[Array]) -> None:
         """Takes differences: a position's second one is its acceleration, a velocity's first."""
