@@ -43,6 +43,8 @@ DEMONSTRATIONS, DEMONSTRATED_TICKS, ROLLOUT_TICKS = 3, 75, 100
 FIRST_UPDATES, UPDATES = 100, 5_000
 """Of the round before the measurement, and of each round in it."""
 SETTLED_TICKS = RATE_HZ
+LATEST_S = 5.0
+"""A reward that comes later than this after the last tick counts as one that never came."""
 STREAMS = {
     'policy': 'policy/status',
     'supervisor': 'supervisor/decision',
@@ -122,6 +124,7 @@ class Watch:
     def __init__(self, graph: Graph) -> None:
         self._lock, self.version, self._versions = threading.Lock(), 0, set[int]()
         self.states: Counter[str] = Counter()
+        self._unrewarded: Counter[str] = Counter()
         self._times: dict[str, dict[int, int]] = {stream: {} for stream in STREAMS}
         status = message_class(STATUS_TYPE)
         graph.node.create_subscription(status, STREAMS['policy'], self._on_policy, RELIABLE)
@@ -135,19 +138,25 @@ class Watch:
             for times in self._times.values():
                 times.clear()
             self._versions.clear()
+            self._unrewarded.clear()
             self.states.clear()
 
     def row(self) -> Row:
-        """What was seen since; ticks at the end, whose reward may be under way, do not count."""
+        """What was seen since; waits for rewards that are under way."""
         with self._lock:
-            policy, decided, told = (dict(self._times[stream]) for stream in STREAMS)
+            policy, decided = dict(self._times['policy']), dict(self._times['supervisor'])
+            rewarded = bool(self._times['reward'])
+        if rewarded:
+            self._wait_for_reward(max(decided))
+        with self._lock:
+            told, unrewarded = dict(self._times['reward']), dict(self._unrewarded)
         ticks = np.array(sorted(policy))
         gaps = np.maximum(np.rint(np.diff(ticks) / PERIOD_NS) - 1, 0)
         row = {'ticks': len(ticks) + int(gaps.sum()), 'missed': int(gaps.sum())}
         row['longest_gap_ticks'] = round(float(np.diff(ticks).max() / PERIOD_NS), 2)
         if not told:
             return row
-        due = sorted(decided)[:-5]
+        due = sorted(decided)
         delay_ms = np.array([(told.get(tick, np.inf) - decided[tick]) / 1e6 for tick in due])
         after_ms = [(told[tick] - tick - PERIOD_NS) / 1e6 for tick in due if tick in told]
         return {
@@ -157,12 +166,24 @@ class Watch:
             'training': round(self.states['training'] / max(1, self.states.total()), 3),
             'within': int((delay_ms <= PERIOD_NS / 1e6).sum()),
             'never': int(np.isinf(delay_ms).sum()),
+            'unrewarded': unrewarded,
             'p50_ms': round(float(np.percentile(delay_ms, 50, method='lower')), 2),
             'p99_ms': round(float(np.percentile(delay_ms, 99, method='lower')), 2),
             'after_the_end_of_the_tick_ms': [
                 round(float(each), 2) for each in np.percentile(after_ms, (50, 99))
             ],
         }
+
+    def _wait_for_reward(self, tick_ns: int) -> None:
+        """Until a reward of this tick or a later one is there, or none comes any more."""
+
+        def told() -> bool:
+            with self._lock:
+                return max(self._times['reward']) >= tick_ns
+
+        deadline = time.monotonic() + LATEST_S
+        while not told() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _on_policy(self, message: Any, info: Mapping[str, int]) -> None:
         self._note('policy', Status.decode(message), info)
@@ -178,6 +199,8 @@ class Watch:
         self._versions.add(self.version)
         if status.sent:
             self._note('reward', status, info)
+        else:
+            self._unrewarded[status.reason] += 1
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:

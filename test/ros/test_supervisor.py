@@ -124,6 +124,12 @@ class Robot:
 
         self.ros.spin_until(reached, what=f'mode {mode}')
 
+    def wait_for_reason(self, part):
+        def given():
+            return self.decisions and part in self.decided[-1].reason
+
+        self.ros.spin_until(given, what=f'a decision because of: {part}')
+
 
 def test_it_starts_stopped_and_refuses_to_resume_without_feedback_or_a_source(ros):
     robot = Robot(ros)
@@ -392,7 +398,7 @@ def test_the_emergency_stop_is_a_service_too_and_latches(ros):
     robot.drive()
     assert ros.call('supervisor/emergency_stop').success
     fault = 'emergency stop by ~/emergency_stop'
-    ros.spin_until(lambda: robot.decided[-1].reason == fault, what='the fault')
+    robot.wait_for_reason(fault)
     assert robot.decided[-1].values['mode'] == 'stopped'
     assert ros.call('supervisor/home').message == f'{fault}; ~/resume ends a fault'
     robot.drive()
@@ -406,7 +412,7 @@ def test_the_way_home_is_refused_beside_a_second_publisher(ros):
     intruder = ros.publisher('arm/command', PANDA.actions['arm'].type)
     robot.wait_for_mode('stopped')
     named = '/arm/command has more than one publisher'
-    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault')
+    robot.wait_for_reason(named)
     answer = ros.call('supervisor/home')
     assert not answer.success
     assert answer.message.startswith(named)
@@ -418,7 +424,7 @@ def test_the_way_home_is_refused_beside_a_second_publisher(ros):
     assert ros.call('supervisor/home').success
     ros.publisher('arm/command', PANDA.actions['arm'].type)
     robot.wait_for_mode('stopped')
-    ros.spin_until(lambda: named in robot.decided[-1].reason, what='the fault on the way')
+    robot.wait_for_reason(named)
 
 
 def test_activated_again_it_is_silent_and_begins_where_the_robot_is(ros):
