@@ -1,186 +1,32 @@
-"""Success of `reach` from 20 demonstrations by IRL, beside cloning, SQIL and constant rewards.
-
-`--peers` runs GAIL of the PyPI package `imitation` beside it (`gail_peer.py`), with the same
-demonstrations, gradient steps and scenes.
-"""
+"""Success of `reach` from 20 demonstrations by IRL, beside cloning, SQIL and constant rewards."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-import statistics
 from typing import Any
 
-from imitation_ros.episodes.training_set import TrainingSet
-from imitation_ros.frames.contract import load_contract
-from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.irl.actor import ActorConfig
 from imitation_ros.learning.irl.adversarial import AdversarialConfig
 from imitation_ros.learning.irl.network import RewardConfig
-from imitation_ros.learning.irl.sim_tasks import SimTask
-from imitation_ros.policies.policy import use_one_thread
-from imitation_ros.sim.experts import make_expert
 
-from bench.cloning import first_scene, parser_of, rows_name
-from bench.gail_peer import gail_rows, GailSetting
-from bench.harness import at_least, at_most
-from bench.imitation_peer import add_options, Peer
-from bench.irl_tasks import (
-    arm_task,
-    first_at,
-    held_from,
-    payments,
-    run,
-    SEEDS,
-    VALIDATION_SEEDS,
-)
-from bench.rows import Rows, say
+from bench.gail_peer import GailSetting
+from bench.irl_arm import arm_figure, Figure, Setting
 
-AT_LEAST = 0.95
-SHARE_OF_PEER = 0.5
-"""Of the peer's median steps to that success."""
-SCENES_A_SEED = 1_000
-CLONING = 'cloning'
-NEVER = float('inf')
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One experiment.
-
-    Attributes:
-        demonstrations: episodes, with a fixed horizon.
-        reward: how the reward is trained.
-        imitation: how the actor and it take turns.
-        cloning: the clone beside it.
-        scenes: that a policy is tested in.
-        fixed_horizon: whether an episode goes on at the goal; else it terminates there.
-    """
-
-    demonstrations: int = 20
-    reward: RewardConfig = field(
-        default_factory=lambda: RewardConfig(learning_rate=1e-3, penalty=0.3)
-    )
-    imitation: AdversarialConfig = field(
-        default_factory=lambda: AdversarialConfig(
-            ActorConfig(learning_starts=100), 5_000, watch_every=500
-        )
-    )
-    cloning: BCConfig = field(default_factory=BCConfig)
-    scenes: int = 50
-    fixed_horizon: bool = True
-
-
-PEER_SETTING = GailSetting(
-    'sac', 20, 10_000, 5_000, watch_every=500, hidden=(128, 128), learning_rate=1e-3,
-    reward_rate=1e-3,
+FIGURE = Figure(
+    'reach',
+    'panda_reach',
+    Setting(
+        RewardConfig(learning_rate=1e-3, penalty=0.3),
+        AdversarialConfig(ActorConfig(learning_starts=100), 5_000, watch_every=500),
+    ),
+    GailSetting(
+        'sac', 20, 10_000, 5_000, watch_every=500, hidden=(128, 128), learning_rate=1e-3,
+        reward_rate=1e-3,
+    ),
+    at_least=0.95,
 )  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Learns with each reward for each seed; the value is the mean success of the learned one."""
-    parser = parser_of(__doc__)
-    parser.add_argument('--seeds', type=int, default=None, help='only the first so many')
-    parser.add_argument('--ends', action='store_true', help='episodes terminate at the goal')
-    parser.add_argument(
-        '--methods', nargs='+', choices=[*payments(), CLONING], default=[*payments(), CLONING]
-    )
-    add_options(parser)
-    options = parser.parse_args(argv)
-    use_one_thread()
-    setting = Setting(fixed_horizon=not options.ends)
-    seeds = (VALIDATION_SEEDS if options.validation else SEEDS)[: options.seeds]
-    if options.quick:
-        setting, seeds = quick(setting), seeds[:1]
-    first = first_scene(options)
-    name = 'irl_reach_ends' if options.ends else 'irl_reach'
-    kept = Rows(
-        rows_name(name, options), {**asdict(setting), 'first_scene': first},
-        options.quick, options.fresh,
-    )  # fmt: skip
-    rows = {
-        method: [
-            kept.get(
-                f'{method} {seed}',
-                lambda method=method, seed=seed: _run(setting, method, seed, first),
-            )
-            for seed in seeds
-        ]
-        for method in options.methods
-    }
-    success = {
-        method: [row['curve'][-1]['score'] for row in runs] for method, runs in rows.items()
-    }
-    means = {method: round(statistics.mean(scores), 4) for method, scores in success.items()}
-    value = means.get('learned', 0.0)
-    constants = [means[each] for each in ('plus_one', 'minus_one') if each in means]
-    conditions = {f'success >= {AT_LEAST}': at_least(value, AT_LEAST)}
-    if constants:
-        conditions['above constant rewards'] = at_least(value - max(constants), 0.05)
-    reached = [first_at(row['curve'], AT_LEAST) for row in rows.get('learned', [])]
-    peers = _peers(options, seeds, range(first, first + setting.scenes), setting.fixed_horizon)
-    peers_reached = [first_at(row['curve'], AT_LEAST) for row in peers]
-    if peers and reached:
-        share = _median(reached, NEVER) / _median(peers_reached, PEER_SETTING.steps)
-        conditions[f'share of the steps of imitation <= {SHARE_OF_PEER}'] = at_most(
-            round(share, 4), SHARE_OF_PEER
-        )
-    return {
-        'bench': name,
-        'value': value,
-        'pass': conditions,
-        'means': means,
-        'success': success,
-        'first_at_95': reached,
-        'imitation_first_at_95': peers_reached,
-        'imitation_success': [row['curve'][-1]['score'] for row in peers],
-        'steps_to_95': [held_from(row['curve'], AT_LEAST) for row in rows.get('learned', [])],
-        'steps': setting.imitation.steps,
-        'first_scene': first,
-        'rows': [row for runs in rows.values() for row in runs],
-        'imitation_rows': peers,
-    }
-
-
-def _median(reached: Sequence[int | None], never: float) -> float:
-    """Steps, where those that never got there count as so many."""
-    return statistics.median(never if steps is None else steps for steps in reached)
-
-
-def _peers(
-    options: argparse.Namespace, seeds: Sequence[int], scenes: range, fixed_horizon: bool
-) -> list[dict[str, Any]]:
-    """A row a seed; none without `--peers`."""
-    if not options.peers:
-        return []
-    setting = replace(PEER_SETTING, fixed_horizon=fixed_horizon)
-    if options.quick:
-        setting = replace(setting, steps=20, watch_every=10)
-    name = 'irl_reach_ends' if options.ends else 'irl_reach'
-    with Peer(options) as peer:
-        return gail_rows(peer, name, 'reach', setting, seeds, scenes)
-
-
-def quick(setting: Setting) -> Setting:
-    """Everything happens, nothing is learned."""
-    actor = replace(setting.imitation.actor, learning_starts=20)
-    imitation = replace(setting.imitation, actor=actor, steps=150, watch_every=100)
-    cloning = replace(setting.cloning, epochs=2)
-    return replace(setting, demonstrations=3, imitation=imitation, cloning=cloning, scenes=2)
-
-
-def _run(setting: Setting, method: str, seed: int, first: int) -> dict[str, Any]:
-    task = arm_task('reach', range(first, first + setting.scenes), setting.fixed_horizon)
-    seeds = range(SCENES_A_SEED * seed, SCENES_A_SEED * seed + setting.demonstrations)
-    if method != CLONING:
-        shown = task.demonstrate(seeds)
-        return run(task, shown, setting.reward, setting.imitation, seed, method)
-    contract = load_contract('panda_reach')
-    sim = SimTask('reach', contract, setting.fixed_horizon)
-    expert = make_expert('reach', contract)
-    episodes = TrainingSet.from_episodes([sim.episode(expert, each) for each in seeds], contract)
-    policy, _ = train_bc(episodes, setting.cloning, seed)
-    score = task.score(policy)
-    say(f'  cloning seed {seed}: {score}')
-    return {'seed': seed, 'payment': CLONING, 'curve': [{'steps': 0, 'score': score}]}
+    return arm_figure(FIGURE, argv, __doc__)

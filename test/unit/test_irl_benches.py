@@ -11,10 +11,28 @@ from imitation_ros.sim.experts import make_expert
 import numpy as np
 import pytest
 
-from bench import finetune, irl_ordering, irl_reward, irl_vs_peer, reward_transfer, watching
+from bench import (
+    finetune,
+    irl_ordering,
+    irl_push,
+    irl_reach,
+    irl_reward,
+    irl_vs_peer,
+    reward_transfer,
+    watching,
+)
 from bench.peers.driven import Driven
 
-BENCHES = [finetune, irl_ordering, irl_reward, irl_vs_peer, reward_transfer, watching]
+BENCHES = [
+    finetune,
+    irl_ordering,
+    irl_push,
+    irl_reach,
+    irl_reward,
+    irl_vs_peer,
+    reward_transfer,
+    watching,
+]
 
 
 @pytest.mark.parametrize('bench', BENCHES)

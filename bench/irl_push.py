@@ -1,0 +1,32 @@
+"""Success of `push` from 20 demonstrations by IRL, beside cloning, SQIL and constant rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from imitation_ros.learning.irl.actor import ActorConfig
+from imitation_ros.learning.irl.adversarial import AdversarialConfig
+from imitation_ros.learning.irl.network import RewardConfig
+
+from bench.gail_peer import GailSetting
+from bench.irl_arm import arm_figure, Figure, Setting
+
+FIGURE = Figure(
+    'push',
+    'panda_twist',
+    Setting(
+        RewardConfig(learning_rate=1e-3, penalty=0.3),
+        AdversarialConfig(ActorConfig(learning_starts=100), 30_000, watch_every=2_500),
+    ),
+    GailSetting(
+        'sac', 20, 10_000, 30_000, watch_every=2_500, hidden=(128, 128), learning_rate=1e-3,
+        reward_rate=1e-3,
+    ),
+    at_least=0.70,
+)  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Learns with each reward for each seed; the value is the mean success of the learned one."""
+    return arm_figure(FIGURE, argv, __doc__)
