@@ -15,7 +15,6 @@ from typing import Any
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
-from imitation_ros.learning.irl.actor import ActorConfig
 from imitation_ros.learning.irl.adversarial import AdversarialConfig
 from imitation_ros.learning.irl.network import RewardConfig
 from imitation_ros.learning.irl.sim_tasks import SimTask
@@ -181,9 +180,7 @@ def quick(setting: Setting) -> Setting:
     return replace(setting, demonstrations=3, imitation=imitation, cloning=cloning, scenes=2)
 
 
-def _run(
-    figure: Figure, setting: Setting, method: str, seed: int, first: int
-) -> dict[str, Any]:
+def _run(figure: Figure, setting: Setting, method: str, seed: int, first: int) -> dict[str, Any]:
     scenes = range(first, first + setting.scenes)
     task = arm_task(figure.task, scenes, setting.fixed_horizon)
     seeds = range(SCENES_A_SEED * seed, SCENES_A_SEED * seed + setting.demonstrations)
