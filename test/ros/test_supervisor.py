@@ -662,6 +662,13 @@ def test_a_tool_whose_velocity_is_commanded_stays_in_the_workspace(ros):
     pose.pose.position.x = 0.7
     ros.spin_until(lambda: abs(sent[-1].twist.linear.x) < 1e-6, what='rest at the wall')
     assert Status.decode(decided[-1]).values['mode'] == 'expert'
+    pose.pose.position.x = float('nan')
+    ros.spin_until(
+        lambda: 'old; the newest is not finite' in Status.decode(decided[-1]).reason, what='hold'
+    )
+    assert Status.decode(decided[-1]).values['mode'] == 'hold'
+    pose.pose.position.x = 0.5
+    ros.spin_until(lambda: Status.decode(decided[-1]).values['mode'] == 'expert', what='its end')
     pose.header.frame_id = 'camera'
     ros.spin_until(
         lambda: 'the pose of the tool on tool/pose is' in Status.decode(decided[-1]).reason,
