@@ -25,7 +25,7 @@ from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
-RESUME = 'supervisor/resume'
+RESUME, STOP = 'supervisor/resume', 'supervisor/stop'
 RESUME_TICKS = 2
 """How many engaged actions go ahead of a request for authority, which needs a live source."""
 
@@ -80,6 +80,7 @@ class DeviceNode(ManagedNode):
         self._owned: list[tuple[Any, Any]] = []
         self._measured: dict[str, tuple[Array, int]] = {}
         self._asked: list[int] = []  # ticks to go until authority is asked for
+        self._stopped = False  # whether a stop is the last word, and not a resume
         self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
         self.driving = self.watched = False
@@ -95,6 +96,10 @@ class DeviceNode(ManagedNode):
         period_s = self.contract.tick_period_ns / 1e9
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.own(self.destroy_timer, self.create_timer(period_s, self._on_tick, clock=clock))
+
+    def halt(self) -> None:
+        """Forgets what waits: an activation moves nothing."""
+        self._asked.clear()
 
     def release(self) -> None:
         """Destroys topics and clients, and lets go of the device."""
@@ -142,11 +147,22 @@ class DeviceNode(ManagedNode):
         return f'{topic} is {age_s:.2f} s old' if age_s > timeout_s else ''
 
     def ask(self, service: str) -> None:
-        """Calls a Trigger service and tells the operator the answer."""
+        """Calls a Trigger service and tells the operator the answer.
+
+        Authority is asked for a few ticks later, unless a stop comes first; an inactive node does
+        not ask for it.
+        """
+        if service == RESUME and not self.active:
+            self.tell(f'{service}: refused: {self.get_name()} is not active')
+            return
+        if service in (RESUME, STOP):
+            self._stopped = service == STOP
         if service == RESUME:
             self._asked.append(RESUME_TICKS)
-        else:
-            self._call(service)
+            return
+        if service == STOP:
+            self._asked.clear()
+        self._call(service)
 
     def tell(self, text: str) -> None:
         """Says something to the operator."""
@@ -181,6 +197,8 @@ class DeviceNode(ManagedNode):
 
     def _tell_answer(self, service: str, response: Trigger.Response) -> None:
         self.tell(f'{service}: {"" if response.success else "refused: "}{response.message}')
+        if service == RESUME and response.success and self._stopped:
+            self._call(STOP)  # it may have been taken before the resume
 
     def _on_decision(self, message: Any) -> None:
         try:

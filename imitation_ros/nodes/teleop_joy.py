@@ -13,7 +13,7 @@ from imitation_ros.errors import MessageError
 from imitation_ros.nodes._messages import SENSOR
 from imitation_ros.nodes._params import load_params, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
-from imitation_ros.nodes._teleop import DeviceNode, DeviceParams, RESUME
+from imitation_ros.nodes._teleop import DeviceNode, DeviceParams, RESUME, STOP
 from imitation_ros.teleop.jog import Jog
 from imitation_ros.teleop.joy import JoyMap, JoyState, Joystick
 from imitation_ros.types import Action
@@ -69,7 +69,7 @@ class TeleopJoyNode(DeviceNode):
         buttons = {
             'switch': params.switch_button,
             RESUME: params.resume_button,
-            'supervisor/stop': params.stop_button,
+            STOP: params.stop_button,
             'supervisor/take': params.take_button,
             'supervisor/give_back': params.give_back_button,
         }
@@ -101,9 +101,13 @@ class TeleopJoyNode(DeviceNode):
             self.get_logger().warning(str(error), throttle_duration_sec=5.0)
             return
         self.hear(message)
+        unheard = self.unheard(self.params.topic, self.params.timeout_s, self._heard_ns)
         for request in self._state.requests:
-            if request == 'switch':
-                self._jog.switch()
+            if unheard and request != STOP:
+                self.tell(f'{request}: refused: {unheard}')
+            elif request == 'switch':
+                if self.active:
+                    self._jog.switch()
             else:
                 self.ask(request)
 

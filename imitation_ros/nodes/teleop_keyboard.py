@@ -73,7 +73,8 @@ class TeleopKeyboardNode(DeviceNode):
 
     def _obey(self, request: str | None) -> None:
         if request == 'switch':
-            self._jog.switch()
+            if self.active:
+                self._jog.switch()
         elif request == 'help':
             self.tell(self._keyboard.help())
         elif request is not None:

@@ -9,6 +9,7 @@ from imitation_ros.errors import ContractError
 from imitation_ros.frames.contract import ActionPart, Contract
 from imitation_ros.supervision.workspace import corners
 from imitation_ros.types import Array
+import numpy as np
 
 AXES = ('linear.x', 'linear.y', 'linear.z')
 LATENCY_S = 0.2
@@ -45,22 +46,28 @@ class VelocityWorkspace:
         self._braking = [part.max_acceleration[column] for column in self._columns]
         self._low, self._high = corners(low, high)
         self._at: Array | None = None
+        self._newest = ''  # what is wrong with it, for messages
         self._born_ns = self._late_ns = 0
 
     def take(self, position: Array, now_ns: int, late_ns: int = 0) -> None:
         """Takes the (3,) position of the tool, m, at a steady time, that late already.
 
-        Below 0 it is stamped ahead: from a clock that cannot be trusted.
+        Below 0 it is stamped ahead: from a clock that cannot be trusted. A position that is not
+        finite is none: the last one ages.
         """
+        finite = np.isfinite(position).all()
+        self._newest = '' if finite else '; the newest is not finite'
+        if not finite:
+            return
         self._at, self._born_ns, self._late_ns = position, now_ns - max(0, late_ns), late_ns
 
     def lacking(self, now_ns: int) -> str:
         """Why nobody knows where the tool is, or ''."""
         if self._at is None:
-            return f'no pose of the tool on {self._topic} yet'
+            return f'no pose of the tool on {self._topic} yet{self._newest}'
         age_s = (now_ns - self._born_ns) / 1e9
         if age_s > MAX_AGE_S:
-            return f'the pose of the tool on {self._topic} is {age_s:.2f} s old'
+            return f'the pose of the tool on {self._topic} is {age_s:.2f} s old{self._newest}'
         if -self._late_ns / 1e9 > MAX_AGE_S:
             ahead_s = -self._late_ns / 1e9
             return f'the pose of the tool on {self._topic} is stamped {ahead_s:.2f} s ahead'

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 import os
+import re
 import select
 import termios
 import tty
 
 from imitation_ros.errors import ImitationError
 
-ARROWS = {'\x1b[A': 'w', '\x1b[B': 's', '\x1b[D': 'a', '\x1b[C': 'd'}
+ARROWS = {'A': 'w', 'B': 's', 'D': 'a', 'C': 'd'}
+"""Last letter of an arrow's sequence → its key."""
+KEYS = {f'\x1b{kind}{letter}': key for kind in '[O' for letter, key in ARROWS.items()}
+"""Escape sequence → key, in the normal and in the application mode of a terminal."""
+PARAMETERS = r'(?:\[\[?|O)[0-?]*[ -/]*'
+"""Of a sequence, behind the escape; function keys of the Linux console have two brackets."""
+SEQUENCE = re.compile(rf'\x1b{PARAMETERS}[@-~]')
+UNFINISHED = re.compile(rf'\x1b(?:{PARAMETERS})?\Z')
 
 
 class TerminalError(ImitationError):
@@ -25,7 +33,7 @@ class Terminal:
     """
 
     def __init__(self, fd: int = 0) -> None:
-        self._fd = fd
+        self._fd, self._unfinished = fd, ''
         try:
             self._before = termios.tcgetattr(fd)
         except (termios.error, OSError) as error:
@@ -36,7 +44,10 @@ class Terminal:
         tty.setcbreak(fd)
 
     def read(self) -> list[str]:
-        """The keys since the last call; arrows come as w, a, s and d."""
+        """The keys since the last call.
+
+        Arrows come as w, a, s and d; the escape sequences of all other keys are dropped.
+        """
         data = b''
         with suppress(OSError):  # the window was closed
             while select.select([self._fd], [], [], 0)[0]:
@@ -44,9 +55,14 @@ class Terminal:
                 if not chunk:
                     break
                 data += chunk
-        text = data.decode(errors='ignore')
-        for arrow, key in ARROWS.items():
-            text = text.replace(arrow, key)
+        if not data:
+            self._unfinished = ''  # a lone escape
+            return []
+        text = self._unfinished + data.decode(errors='ignore')
+        found = UNFINISHED.search(text)
+        self._unfinished = found[0] if found else ''
+        text = text.removesuffix(self._unfinished)
+        text = SEQUENCE.sub(lambda sequence: KEYS.get(sequence[0], ''), text)
         return [key for key in text if key != '\x1b']
 
     def restore(self) -> None:

@@ -12,6 +12,7 @@ from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Pairing, Status, STATUS_TYPE
+from imitation_ros.nodes._emergency import EmergencyTopic
 from imitation_ros.nodes._messages import LATCHED, new, RELIABLE, SENSOR
 from imitation_ros.nodes._params import ParameterError
 from imitation_ros.nodes._streams import ActionStream
@@ -392,6 +393,43 @@ def test_one_button_does_not_release_another(ros):
     robot.drive()
 
 
+@pytest.fixture
+def emergency(ros):
+    """Says a button's nth message at a wall clock's time; gives what was heard by then."""
+    heard = []
+    topic = EmergencyTopic(ros.probe, heard.append)
+
+    def say(pressed, number, time_s):
+        info = {
+            'publisher_gid': {'data': b'button'},
+            'publication_sequence_number': number,
+            'source_timestamp': time_s * 10**9,
+        }
+        topic._on_message(Bool(data=pressed), info)
+        return heard
+
+    yield say
+    topic.close()
+
+
+def test_a_button_whose_clock_is_set_back_stops_and_releases(emergency):
+    """Its `true` passed for an old message until the clock had caught up."""
+    emergency(False, 1, 100)
+    assert emergency(True, 2, 70)[-1]
+    assert not emergency(False, 3, 71)[-1]
+    assert emergency(True, 4, 72)[-1]
+    assert not emergency(False, 5, 40)[-1], 'set back while it is pressed'
+
+
+def test_what_a_slower_subscription_says_of_a_button_releases_and_presses_nothing(emergency):
+    emergency(False, 1, 1)
+    emergency(True, 2, 2)
+    assert emergency(False, 1, 1)[-1], 'an older word'
+    emergency(False, 4, 4)
+    heard = emergency(True, 3, 3)
+    assert heard[-2:] == [True, False], 'the faster one has lost it: a stop all the same'
+
+
 def test_the_emergency_stop_is_a_service_too_and_latches(ros):
     robot = Robot(ros)
     robot.live()
@@ -624,6 +662,13 @@ def test_a_tool_whose_velocity_is_commanded_stays_in_the_workspace(ros):
     pose.pose.position.x = 0.7
     ros.spin_until(lambda: abs(sent[-1].twist.linear.x) < 1e-6, what='rest at the wall')
     assert Status.decode(decided[-1]).values['mode'] == 'expert'
+    pose.pose.position.x = float('nan')
+    ros.spin_until(
+        lambda: 'old; the newest is not finite' in Status.decode(decided[-1]).reason, what='hold'
+    )
+    assert Status.decode(decided[-1]).values['mode'] == 'hold'
+    pose.pose.position.x = 0.5
+    ros.spin_until(lambda: Status.decode(decided[-1]).values['mode'] == 'expert', what='its end')
     pose.header.frame_id = 'camera'
     ros.spin_until(
         lambda: 'the pose of the tool on tool/pose is' in Status.decode(decided[-1]).reason,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 import pty
+import select
 import termios
 
 from imitation_ros.frames.codecs import codec_for, set_stamp
@@ -50,6 +51,10 @@ class Teleop:
             return self.status is not None and self.status.values['engaged'] == wanted
 
         self.ros.spin_until(reached, what=f'engaged {wanted}')
+
+    def wait_for_ticks(self, count):
+        end = len(self._statuses) + count
+        self.ros.spin_until(lambda: len(self._statuses) >= end, what=f'{count} ticks')
 
     def moves(self):
         twist = self.arm[-1].twist.linear if self.arm else None
@@ -142,6 +147,66 @@ def test_a_demonstration_can_be_recorded_with_nothing_but_the_keyboard(terminal,
     ros.spin_until(lambda: Status.decode(decisions[-1]).values['mode'] == 'stopped')
 
 
+def test_a_stop_is_the_last_word_after_a_resume_that_waits(terminal, ros):
+    """The resume waited two ticks and followed the stop: the robot moved."""
+    keyboard, fd = terminal
+    teleop = Teleop(ros, TWIST)
+    stops, resumes = serve(ros, 'supervisor/stop'), serve(ros, 'supervisor/resume')
+    ros.start(lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist')
+    teleop.wait_for_ticks(1)
+    os.write(keyboard, b'ggt')
+    ros.spin_until(lambda: stops, what='the stop')
+    teleop.wait_for_ticks(4)
+    assert not resumes
+    os.write(keyboard, b'tg')
+    ros.spin_until(lambda: resumes, what='the resume')
+
+
+@pytest.mark.parametrize('gives', [True, False])
+def test_a_stop_comes_again_after_a_resume_that_was_not_answered_yet(terminal, ros, gives):
+    """The supervisor may take them in any order."""
+    _, fd = terminal
+    teleop = Teleop(ros, TWIST)
+    stops = serve(ros, 'supervisor/stop')
+
+    def resume(request, response):
+        node.ask('supervisor/stop')
+        response.success = gives
+        return response
+
+    ros.probe.create_service(Trigger, 'supervisor/resume', resume)
+    node = ros.start(lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist')
+    teleop.wait_for_ticks(1)
+    node.ask('supervisor/resume')
+    ros.spin_until(lambda: len(stops) == 1 + gives, what='the stop')
+    teleop.wait_for_ticks(4)
+    assert len(stops) == 1 + gives
+
+
+def test_what_was_asked_before_its_activation_does_not_follow_it(terminal, ros):
+    """Each resume was asked for two ticks after it."""
+    keyboard, fd = terminal
+    teleop, resumes = Teleop(ros, TWIST), serve(ros, 'supervisor/resume')
+    node = ros.start(
+        lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs),
+        autostart=False,
+        contract='panda_twist',
+    )
+    node.trigger_configure()
+    os.write(keyboard, b'gg ')
+    ros.spin_until(lambda: not select.select([fd], [], [], 0)[0], what='the keys are read')
+    node.trigger_activate()
+    teleop.wait_for_ticks(4)
+    node.ask('supervisor/resume')
+    node.trigger_deactivate()
+    node.trigger_activate()
+    teleop.wait_for_ticks(4)
+    assert not resumes
+    os.write(keyboard, b'w')
+    ros.spin_until(lambda: teleop.gripper, what='an action')
+    assert not teleop.gripper[0].data, 'nothing was switched'
+
+
 def test_the_terminal_is_put_back_when_the_node_closes(terminal, ros):
     _, fd = terminal
     before = termios.tcgetattr(fd)
@@ -215,6 +280,39 @@ def test_a_joystick_whose_stamps_are_not_of_now_counts_as_let_go(ros, ahead_s, r
     ros.spin_until(refused, what='the reason')
     assert teleop.status.values['engaged'] == 'false'
     ros.spin_until(engaged, what='engagement again')
+
+
+@pytest.mark.parametrize('ahead_s', [-0.5, 0.5])
+def test_a_joystick_whose_stamps_are_not_of_now_can_only_stop(ros, ahead_s):
+    """Its buttons resumed and took over, though it counted as let go."""
+    teleop = Teleop(ros, TWIST)
+    names = ('stop', 'resume', 'take')
+    stops, resumes, takes = (serve(ros, f'supervisor/{name}') for name in names)
+    pad = ros.publisher('joy', 'sensor_msgs/msg/Joy')
+    ros.start(TeleopJoyNode, contract='panda_twist', take_button=2)
+
+    def send(buttons, ahead_s=0.0):
+        message = Joy(axes=[0.0] * 5, buttons=buttons)
+        now_ns = ros.probe.get_clock().now().nanoseconds
+        set_stamp(message, now_ns + round(ahead_s * 1e9))
+        pad.publish(message)
+
+    def free():
+        send([0] * 8)
+        return teleop.status and teleop.status.reason == 'dead-man button is up'
+
+    def engaged():
+        send([0, 0, 0, 0, 1, 0, 0, 0])
+        return teleop.status.values['engaged'] == 'true' and teleop.gripper
+
+    ros.spin_until(free, what='the joystick is heard')
+    send([0, 0, 0, 0, 0, 0, 1, 0], ahead_s)
+    ros.spin_until(lambda: stops, what='the stop')
+    send([1, 0, 1, 0, 0, 0, 1, 1], ahead_s)
+    teleop.wait_for_ticks(4)
+    assert not resumes + takes
+    ros.spin_until(engaged, what='engagement')
+    assert not teleop.gripper[-1].data, 'nothing was switched'
 
 
 def test_a_leader_whose_stamps_are_old_is_let_go_of(ros):

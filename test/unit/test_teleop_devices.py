@@ -191,6 +191,52 @@ def test_the_terminal_gives_single_keys_and_is_put_back():
     os.close(theirs)
 
 
+@pytest.fixture
+def typed():
+    """Types at a terminal; gives the keys that are read at once after it."""
+    ours, theirs = pty.openpty()
+    terminal = Terminal(theirs)
+
+    def type_(text):
+        os.write(ours, text.encode())
+        return ''.join(terminal.read())
+
+    yield type_
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ('sequence', 'keys'),
+    [
+        ('\x1b[A\x1b[B\x1b[D\x1b[C', 'wsad'),
+        ('\x1bOA\x1bOB\x1bOD\x1bOC', 'wsad'),  # in application mode
+        ('\x1b\x1b[A', 'w'),  # with Alt, in some terminals
+        ('\x1b[1;2D', ''),  # Shift and left
+        ('\x1b[a', ''),  # Shift and up, in rxvt
+        ('\x1bOS', ''),  # F4
+        ('\x1bO2S', ''),  # with Shift, in old terminals
+        ('\x1b[24~', ''),  # F12
+        ('\x1b[[A', ''),  # F1 of the Linux console
+        ('\x1b', ''),  # escape
+        ('\x1bt', 't'),  # and t, or Alt and t
+    ],
+)
+def test_of_escape_sequences_arrows_alone_are_keys(typed, sequence, keys):
+    """Shift and left moved right, F3 started a recording."""
+    assert typed(f'q{sequence}e') == f'q{keys}e'
+
+
+@pytest.mark.parametrize('sequence', ['\x1b[1;2D', '\x1bOS', '\x1b[[A'])
+def test_an_escape_sequence_may_come_in_pieces(typed, sequence):
+    assert [typed(character) for character in sequence] == [''] * len(sequence)
+    assert typed('\x1b') == ''
+    assert typed('[A') == 'w'
+    assert typed('\x1b') == ''
+    assert typed('') == ''
+    assert typed('Ow') == 'Ow', 'a lone escape is over'
+
+
 def test_without_a_terminal_it_says_how_to_start():
     read, write = os.pipe()
     with pytest.raises(TerminalError, match='start it in a terminal of its own'):

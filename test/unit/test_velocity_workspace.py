@@ -75,6 +75,25 @@ def test_without_a_fresh_pose_it_says_what_is_lacking_and_lets_nothing_move():
     assert fence.lacking(0) == 'the pose of the tool on tool/pose is stamped 0.50 s ahead'
 
 
+@pytest.mark.parametrize('bad', [float('nan'), float('inf')])
+def test_a_pose_that_is_not_finite_is_none_and_the_last_one_ages(bad):
+    """A NaN let every velocity pass, into the wall."""
+    fence = VelocityWorkspace(ROBOT, 'tool/pose', LOW, HIGH)
+    nowhere = np.array([0.7, bad, 0.3])
+    fence.take(nowhere, 0)
+    assert fence.lacking(0) == 'no pose of the tool on tool/pose yet; the newest is not finite'
+    assert fence.scaled([0.0] * 3, [0.1] * 3) == [0.0] * 3
+    fence.take(np.array(HIGH), 0)
+    fence.take(nowhere, 50_000_000)
+    assert not fence.lacking(100_000_000)
+    assert fence.scaled([0.0] * 3, [0.4] * 3) == [0.0] * 3
+    assert fence.lacking(300_000_000) == (
+        'the pose of the tool on tool/pose is 0.30 s old; the newest is not finite'
+    )
+    fence.take(np.array(HIGH), 300_000_000)
+    assert not fence.lacking(300_000_000)
+
+
 def test_it_needs_a_part_with_velocities_in_metres_a_second():
     with pytest.raises(ContractError, match='tool velocities: none'):
         VelocityWorkspace(load_contract('panda_position'), 'tool/pose', LOW, HIGH)
