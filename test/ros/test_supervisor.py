@@ -203,7 +203,8 @@ def test_a_silent_source_leads_to_hold_with_one_latched_target(ros):
     robot.wait_for_mode('expert')
     robot.silence()
     robot.wait_for_mode('hold')
-    assert 'teleop: silent for' in robot.decided[-1].reason
+    late = ('teleop: silent for', 'teleop: its action is')  # which is first depends on the machine
+    assert any(reason in robot.decided[-1].reason for reason in late)
     seen = len(robot.arm) + 50
     ros.spin_until(lambda: len(robot.arm) > seen, what='repeated commands')
     assert robot.arm[-1].data == robot.arm[-20].data
