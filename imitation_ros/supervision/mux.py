@@ -169,6 +169,8 @@ class Mux:
     ) -> tuple[bool, str]:
         """Gives authority to the one live source or to a gate; says whether, and why.
 
+        It ends no hold of a source that must not take over where the robot is.
+
         Args:
             now_ns: steady time.
             matched: streams that somebody publishes. In lockstep, where time waits for
@@ -180,12 +182,15 @@ class Mux:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
         if gate is not None and (problem := unfit(self.takeover.how, gate)):
             return False, problem
-        had_authority, stood = self.authority.driving, self.authority.holder is None
         problems = self.problems(now_ns)
         if self._lockstep:
             matched = self._participants or matched
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
-        elif gate is None and not had_authority and (far := self._far_away(problems)):
+        if not self.authority.gated:
+            self._follow_holder(problems, now_ns)
+        had_authority, stood = self.authority.driving, self.authority.holder is None
+        put = self._lockstep and stood  # by the simulator, since its last tick
+        if gate is None and not had_authority and not put and (far := self._far_away(problems)):
             return False, far
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:

@@ -272,6 +272,42 @@ def test_resume_without_a_gate_refuses_a_source_that_is_far_away():
     assert hands.run(0.3).mode is Mode.EXPERT
 
 
+def refused_by_its_new_checkpoint() -> Hands:
+    """No gate; the policy drove, and is now another, which wants the robot 1.5 rad away."""
+    hands = Hands(gate=None)
+    hands.wishes = {'policy': {'arm': hands.at, 'checkpoint': 'old'}, 'teleop': None}
+    hands.run()
+    assert hands.resume() == (True, 'policy has authority')
+    hands.wishes['policy'] = {'arm': hands.at + 1.5, 'checkpoint': 'new'}
+    assert '1.5 away from where the robot is' in hands.run(0.5).reason
+    return hands
+
+
+def test_resume_beside_a_live_human_does_not_end_a_hold_that_distance_began():
+    """The answer that ended it was 'policy has authority already', and off it went."""
+    hands = refused_by_its_new_checkpoint()
+    hands.wishes['teleop'] = {'arm': hands.at}
+    hands.run()
+    assert hands.resume() == (
+        False,
+        'policy and teleop are live; leave one of them running, or set a gate',
+    )
+    held = hands.run(1.0)
+    assert (held.mode, held.action['arm'].tolist()) == (Mode.HOLD, [0.2, -0.2])
+
+
+def test_a_gate_gets_authority_on_hold_and_does_not_end_one_that_distance_began():
+    """~/resume said yes, the gate got nothing, and the robot was driven there at full speed."""
+    hands = refused_by_its_new_checkpoint()
+    hands.gate = HUMAN
+    assert hands.resume() == (True, 'the gate has authority')
+    held = hands.run(1.0)
+    assert (held.mode, held.action['arm'].tolist()) == (Mode.HOLD, [0.2, -0.2])
+    hands.wishes['teleop'] = {'arm': hands.at}
+    hands.mux.takeover.press(True)
+    assert hands.run().mode is Mode.EXPERT
+
+
 def test_nobody_takes_over_while_it_is_not_known_where_the_robot_is():
     hands = started()
     hands.feedback = False
