@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 from imitation_ros.errors import ImitationError
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Mux
 from imitation_ros.supervision.takeover import Takeover, TAKEOVERS
 from imitation_ros.teleop.jog import Jog
@@ -238,6 +239,39 @@ def test_a_device_nearby_is_ramped_to_in_handoff_and_then_it_drives():
     first = next(c for c in hands.sent[index:] if c.mode is Mode.EXPERT)
     assert np.abs(first.action['arm'] - hands.wishes['teleop']['arm']).max() <= 0.05 + 1e-9
     np.testing.assert_allclose(hands.at, hands.wishes['teleop']['arm'], atol=1e-6)
+
+
+@pytest.mark.parametrize('way', ['a limit', 'a limit of the URDF', 'the wall of the workspace'])
+def test_handoff_ends_where_the_robot_may_not_go_on_to_what_the_driver_wants(way):
+    """It went on for as long as the expert drove, and the correction gave no labels."""
+    hands = Hands()
+    hands.mux = Mux(contract(actions=near()), guard=ends_at(way))
+    hands.at = np.array([1.85, 0.0])
+    hands.wishes = {'policy': {'arm': hands.at}, 'teleop': {'arm': np.array([2.12, 0.0])}}
+    hands.run()
+    hands.resume()
+    index = len(hands.sent)
+    hands.mux.takeover.press(True)
+    hands.run(1.0)
+    assert modes_since(hands, index) == ['handoff', 'expert']
+
+
+class Wall:
+    """A workspace that ends where the first joint is at 1.95 rad."""
+
+    part = 'arm'
+
+    def lacking(self, now_ns):
+        return ''
+
+    def scaled(self, commanded, target):
+        return [min(target[0], 1.95), target[1]]
+
+
+def ends_at(way) -> Guard:
+    actions = near()
+    actions['arm']['high'] = 1.95 if 'URDF' in way else 2.0
+    return Guard(contract(actions=actions), Wall() if 'wall' in way else None)
 
 
 def test_a_device_far_away_is_refused_with_the_distance_until_it_is_brought_near():
