@@ -345,9 +345,8 @@ class SupervisorNode(ManagedNode):
             'source': last.source,
             **self._classes,
         }
-        gating = self._mux.gating
-        if gating is not None and self._mux.authority.gated:
-            values |= {'gate': gating.config.gate, 'labels': gating.labels}
+        if last.gating is not None:
+            values |= {'gate': last.gating.config.gate, 'labels': last.gating.labels}
         if self._discarded is not None:
             values['discarded'], self._discarded = str(self._discarded), None
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)

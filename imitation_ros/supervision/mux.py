@@ -44,6 +44,7 @@ class Command:
         mode: of the supervisor.
         source: node that drives, '' if nobody does.
         reason: for people.
+        gating: the gate that has authority; None without one.
     """
 
     tick_ns: int
@@ -51,6 +52,7 @@ class Command:
     mode: Mode
     source: str
     reason: str
+    gating: Gating | None = None
 
 
 class Mux:
@@ -265,7 +267,12 @@ class Mux:
         return command
 
     def _nothing(self, tick_ns: int) -> Command:
-        return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
+        return self._as_command(tick_ns, {}, '')
+
+    def _as_command(self, tick_ns: int, action: Action, source: str) -> Command:
+        authority = self.authority
+        gating = self.gating if authority.gated else None
+        return Command(tick_ns, action, authority.mode, source, authority.reason, gating)
 
     def _watch_robot(self, now_ns: int) -> None:
         """A robot that moves or holds must say where it is, and be where it was told to be."""
@@ -422,7 +429,7 @@ class Mux:
         except Refused as error:
             self.stop(str(error))
         self._tracking.sent(action)
-        return Command(tick_ns, action, authority.mode, source, authority.reason)
+        return self._as_command(tick_ns, action, source)
 
     def _drive(self, watch: Watch, now_ns: int) -> Action:
         if watch.action is None or watch.tick_ns is None:
