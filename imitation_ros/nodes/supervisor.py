@@ -494,7 +494,8 @@ class SupervisorNode(ManagedNode):
             self._watch_graph()
         if self._mux.corrections.notice != self._notice:
             self._notice = self._mux.corrections.notice
-            self.get_logger().info(self._notice or 'the last correction was long enough to teach')
+            if self._notice:
+                self.get_logger().info(self._notice)
         message = new(STATUS_TYPE)
         message.header.stamp = self.get_clock().now().to_msg()
         authority = self._mux.authority

@@ -376,7 +376,6 @@ class Mux:
         if stream == 'policy' and problem and not problems['policy'] and helped:
             stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
         self._taken |= self.authority.hand_to(stream, problem, reason)
-        self.corrections.update(teleop.tick_ns or tick_ns, self.authority.mode, policy.values)
 
     def _follow_holder(self, problems: Mapping[str, str], now_ns: int) -> None:
         """Without a gate: in and out of hold."""
@@ -429,6 +428,8 @@ class Mux:
         except Refused as error:
             self.stop(str(error))
         self._tracking.sent(action)
+        if authority.gated:
+            self.corrections.update(tick_ns, authority.mode, self.watches['policy'].values)
         return self._as_command(tick_ns, action, source)
 
     def _drive(self, watch: Watch, now_ns: int) -> Action:

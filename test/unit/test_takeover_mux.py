@@ -241,6 +241,23 @@ def test_a_device_nearby_is_ramped_to_in_handoff_and_then_it_drives():
     np.testing.assert_allclose(hands.at, hands.wishes['teleop']['arm'], atol=1e-6)
 
 
+def test_the_way_to_the_device_is_no_correction_and_does_not_make_one_too_short():
+    """Each takeover that went through handoff was told to be too short to teach: 1 ticks."""
+    hands = started()
+    hands.wishes['policy'] = {'arm': hands.at, 'history': '2', 'chunk': '4'}
+    hands.wishes['teleop'] = {'arm': hands.at + 0.25}
+    hands.run()
+    hands.mux.takeover.press(True)
+    while hands.run(0.01).mode is not Mode.EXPERT:
+        assert hands.mux.corrections.notice == ''
+    first_ns = hands.sent[-1].tick_ns
+    hands.run(0.5)
+    hands.mux.takeover.press(False)
+    assert hands.run(0.5).mode is Mode.POLICY
+    assert hands.mux.corrections.notice == ''
+    assert hands.mux.corrections.discard() == first_ns
+
+
 @pytest.mark.parametrize('way', ['a limit', 'a limit of the URDF', 'the wall of the workspace'])
 def test_handoff_ends_where_the_robot_may_not_go_on_to_what_the_driver_wants(way):
     """It went on for as long as the expert drove, and the correction gave no labels."""
