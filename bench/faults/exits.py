@@ -8,12 +8,14 @@ it; the exit code is 0, or 1 after the exception.
 
 from __future__ import annotations
 
+from contextlib import suppress
 import random
 import signal
 import subprocess
 import sys
 import time
 
+from imitation_ros.errors import GraphError
 from imitation_ros.nodes.graph import Graph
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
@@ -28,6 +30,8 @@ ENDS = ('SIGINT', 'SIGTERM', 'SIGHUP', 'exception', 'deactivation')
 TRIALS = {'short': 5, 'full': 200}
 BRAKING = 20
 """Commands that are looked at, up to the first at rest; more of it follow."""
+HEARD_S = 5.0
+"""At most, on a machine that is busy, until what was said last is heard."""
 QUIET_S = 0.3
 """For so long nothing may follow the stop."""
 
@@ -70,6 +74,8 @@ class _End:
         finally:
             process.kill()
             process.wait()
+        with suppress(GraphError):  # then the judge says what was heard instead
+            wait_until(self._ended, 'the last decision', HEARD_S)
         time.sleep(QUIET_S)
         expected = 1 if how == 'exception' else 0
         return f'exit code {code}' if code != expected else self._judge()
@@ -88,10 +94,14 @@ class _End:
             process.send_signal(getattr(signal, how))
         return process.wait(30.0)
 
+    def _ended(self) -> bool:
+        last = self._robot.watcher.decisions[-1][1]
+        return last.values['mode'] == 'stopped' and last.reason == 'the supervisor is ending'
+
     def _judge(self) -> str:
         watcher = self._robot.watcher
-        last = watcher.decisions[-1][1]
-        if last.values['mode'] != 'stopped' or last.reason != 'the supervisor is ending':
+        if not self._ended():
+            last = watcher.decisions[-1][1]
             return f'the last decision is {last.values["mode"]}: {last.reason}'
         return _not_at_rest(watcher.commands, self._robot) or ''
 

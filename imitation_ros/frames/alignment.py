@@ -101,12 +101,6 @@ class Aligner:
             self._disordered.add(topic)
         buffer.append(received)
 
-    def clear(self) -> None:
-        """Forgets all messages, for a clock that jumped back."""
-        self._disordered.clear()
-        for buffer in self._buffers.values():
-            buffer.clear()
-
     def newest_whole_tick(self) -> int | None:
         """In lockstep: the stamp of the last message, if that of every source has it."""
         stamps = set()

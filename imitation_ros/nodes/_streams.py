@@ -92,11 +92,6 @@ class FrameStream:
         if self._timer is not None:
             self._node.destroy_timer(self._timer)
 
-    def frame(self) -> Frame | Gap:
-        """The frame of this moment (real time) or of the last tick (lockstep)."""
-        now_ns = self._node.get_clock().now().nanoseconds
-        return self._aligner.frame(self._last_tick_ns if self._lockstep else now_ns)
-
     def at(self, tick_ns: int) -> Frame | Gap | None:
         """The frame of somebody's tick; None while, in lockstep, its observations may yet come."""
         if self._lockstep and tick_ns > self._last_tick_ns:

@@ -44,6 +44,7 @@ from imitation_ros.supervision.takeover import BUTTON, Takeover, TAKEOVERS, unfi
 import numpy as np
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.task import Future
 from rclpy.utilities import get_rmw_implementation_identifier
 from std_srvs.srv import Trigger
@@ -54,6 +55,8 @@ SERVICES = (
 """Its own, each a Trigger."""
 TICKS_IN_A_DECISION = 3
 """At most; a source may be two ticks late without being silent."""
+HEARD_S = 0.3
+"""At most, in all: what was said last waits so long for readers that are busy or lost it."""
 GATE_SETTINGS = (
     'gate', 'beta', 'beta_schedule', 'beta_rounds', 'beta_per_tick', 'uncertainty', 'discrepancy',
     'risk', 'release', 'budget',
@@ -248,7 +251,10 @@ class SupervisorNode(ManagedNode):
         self._mux.begin()
 
     def halt(self) -> None:
-        """Brings the robot to rest: braking within the limits, then the last command is a hold."""
+        """Brings the robot to rest: braking within the limits, then the last command is a hold.
+
+        Returns when its reliable readers have acknowledged that, or after `HEARD_S`.
+        """
         for command in self._mux.last_commands(self._ros_ns()):
             self._send(command)
             if not self.params.lockstep:
@@ -257,6 +263,7 @@ class SupervisorNode(ManagedNode):
         if not self.params.lockstep:
             self._diagnose(self._mux.authority.mode)
         self._tell_resting()
+        self._wait_until_heard()
 
     def release(self) -> None:
         """Destroys topics, services and timers."""
@@ -345,9 +352,8 @@ class SupervisorNode(ManagedNode):
             'source': last.source,
             **self._classes,
         }
-        gating = self._mux.gating
-        if gating is not None and self._mux.authority.gated:
-            values |= {'gate': gating.config.gate, 'labels': gating.labels}
+        if last.gating is not None:
+            values |= {'gate': last.gating.config.gate, 'labels': last.gating.labels}
         if self._discarded is not None:
             values['discarded'], self._discarded = str(self._discarded), None
         status = Status(last.tick_ns, self.get_name(), sent, last.reason, values)
@@ -466,8 +472,16 @@ class SupervisorNode(ManagedNode):
         decision = message_class(STATUS_TYPE)
         self._decision = self.create_publisher(decision, STATUS_TOPICS['executed'], RELIABLE)
         self._diagnostics = self.create_publisher(decision, '/diagnostics', RELIABLE)
-        for publisher in (*self._commands.values(), self._decision, self._diagnostics):
+        self._outputs = (*self._commands.values(), self._decision, self._diagnostics)
+        for publisher in self._outputs:
             self._own(self.destroy_publisher, publisher)
+
+    def _wait_until_heard(self) -> None:
+        """What a reader has lost is sent again only while there is a publisher."""
+        deadline = time.monotonic() + HEARD_S
+        for publisher in self._outputs:
+            left_s = max(0.0, deadline - time.monotonic())
+            publisher.wait_for_all_acked(Duration(seconds=left_s))
 
     def _watch_graph(self) -> None:
         """Nobody else may publish where this node does, and no stream may have two sources."""
@@ -495,7 +509,8 @@ class SupervisorNode(ManagedNode):
             self._watch_graph()
         if self._mux.corrections.notice != self._notice:
             self._notice = self._mux.corrections.notice
-            self.get_logger().info(self._notice or 'the last correction was long enough to teach')
+            if self._notice:
+                self.get_logger().info(self._notice)
         message = new(STATUS_TYPE)
         message.header.stamp = self.get_clock().now().to_msg()
         authority = self._mux.authority

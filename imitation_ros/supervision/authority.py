@@ -122,11 +122,9 @@ class Authority:
         """Gives authority to the one live source; returns whether, and the answer for people.
 
         Args:
-            problems: of the sources.
+            problems: of the sources. It ends no hold of the holder: `update` does.
             gated: a gate is to choose between them from now on; the robot holds until it has.
         """
-        if not self.gated:
-            self.update(problems)
         if self.driving:
             return True, f'{self.holder} has authority already'
         live = [stream for stream, problem in problems.items() if not problem]

@@ -12,8 +12,8 @@ class Corrections:
 
     Attributes:
         first_tick_ns: of the correction that goes on, else of the last one; None before any.
-        notice: what to tell the operator of the last correction; '' if it was long enough, or if
-            the policy does not say how much it learns from.
+        notice: what to tell the operator of the last correction, until the next one or an episode
+            begins; '' if it was long enough, or where the policy does not say how much it takes.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class Corrections:
 
     def start(self) -> None:
         """A new episode: what was done in the last one is beyond recall."""
-        self.first_tick_ns = None
+        self.first_tick_ns, self.notice = None, ''
         self._ticks.clear()
 
     def update(self, tick_ns: int, mode: Mode, policy: Mapping[str, str]) -> None:
@@ -36,7 +36,7 @@ class Corrections:
         """
         if mode is Mode.EXPERT:
             if not self._ticks:
-                self.first_tick_ns = tick_ns
+                self.first_tick_ns, self.notice = tick_ns, ''
             self._ticks.add(tick_ns)
         elif self._ticks:
             self.notice = _too_short(len(self._ticks), policy)

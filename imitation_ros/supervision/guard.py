@@ -115,6 +115,18 @@ class Guard:
             for name, limiter in self._parts.items()
         )
 
+    def destination(self, target: Action) -> Action:
+        """Where a checked target leads: as far as position limits and workspace allow.
+
+        Of the `measurable` parts alone.
+        """
+        ends = {n: self._parts[n].clamped(target[n].tolist()) for n in self.measurable}
+        fence = self._workspace
+        if fence is not None and fence.part in ends:
+            at = self._parts[fence.part].commanded
+            ends[fence.part] = fence.scaled(at, ends[fence.part])
+        return {name: np.array(end) for name, end in ends.items()}
+
     def hold(self, dt_s: float) -> Action:
         """The next command when nobody drives: brake within the limits, then repeat one target.
 

@@ -45,9 +45,12 @@ class Handover:
         return ''
 
     def far(self, target: Action) -> bool:
-        """Whether it takes more than a tick at full speed from the last command to there."""
-        commanded = self._guard.commanded
+        """Whether it takes more than a tick at full speed from the last command to there.
+
+        Of a target that the robot must not reach, the way up to the limit counts.
+        """
+        commanded, end = self._guard.commanded, self._guard.destination(target)
         return any(
-            bool((np.abs(target[name] - commanded[name]) > reach).any())
+            bool((np.abs(end[name] - commanded[name]) > reach).any())
             for name, reach in self._reach.items()
         )

@@ -44,6 +44,7 @@ class Command:
         mode: of the supervisor.
         source: node that drives, '' if nobody does.
         reason: for people.
+        gating: the gate that has authority; None without one.
     """
 
     tick_ns: int
@@ -51,6 +52,7 @@ class Command:
     mode: Mode
     source: str
     reason: str
+    gating: Gating | None = None
 
 
 class Mux:
@@ -169,6 +171,8 @@ class Mux:
     ) -> tuple[bool, str]:
         """Gives authority to the one live source or to a gate; says whether, and why.
 
+        It ends no hold of a source that must not take over where the robot is.
+
         Args:
             now_ns: steady time.
             matched: streams that somebody publishes. In lockstep, where time waits for
@@ -180,12 +184,15 @@ class Mux:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
         if gate is not None and (problem := unfit(self.takeover.how, gate)):
             return False, problem
-        had_authority, stood = self.authority.driving, self.authority.holder is None
         problems = self.problems(now_ns)
         if self._lockstep:
             matched = self._participants or matched
             problems = {s: '' if s in matched else 'nobody publishes it' for s in problems}
-        elif gate is None and not had_authority and (far := self._far_away(problems)):
+        if not self.authority.gated:
+            self._follow_holder(problems, now_ns)
+        had_authority, stood = self.authority.driving, self.authority.holder is None
+        put = self._lockstep and stood  # by the simulator, since its last tick
+        if gate is None and not had_authority and not put and (far := self._far_away(problems)):
             return False, far
         given, text = self.authority.resume(problems, gated=gate is not None)
         if given and not had_authority:
@@ -260,7 +267,12 @@ class Mux:
         return command
 
     def _nothing(self, tick_ns: int) -> Command:
-        return Command(tick_ns, {}, self.authority.mode, '', self.authority.reason)
+        return self._as_command(tick_ns, {}, '')
+
+    def _as_command(self, tick_ns: int, action: Action, source: str) -> Command:
+        authority = self.authority
+        gating = self.gating if authority.gated else None
+        return Command(tick_ns, action, authority.mode, source, authority.reason, gating)
 
     def _watch_robot(self, now_ns: int) -> None:
         """A robot that moves or holds must say where it is, and be where it was told to be."""
@@ -364,7 +376,6 @@ class Mux:
         if stream == 'policy' and problem and not problems['policy'] and helped:
             stream, problem, reason = 'teleop', '', f'until the policy may drive: {problem}'
         self._taken |= self.authority.hand_to(stream, problem, reason)
-        self.corrections.update(teleop.tick_ns or tick_ns, self.authority.mode, policy.values)
 
     def _follow_holder(self, problems: Mapping[str, str], now_ns: int) -> None:
         """Without a gate: in and out of hold."""
@@ -417,7 +428,9 @@ class Mux:
         except Refused as error:
             self.stop(str(error))
         self._tracking.sent(action)
-        return Command(tick_ns, action, authority.mode, source, authority.reason)
+        if authority.gated:
+            self.corrections.update(tick_ns, authority.mode, self.watches['policy'].values)
+        return self._as_command(tick_ns, action, source)
 
     def _drive(self, watch: Watch, now_ns: int) -> Action:
         if watch.action is None or watch.tick_ns is None:

@@ -28,7 +28,6 @@ class Jog:
 
     Attributes:
         size: number of elements that can be deflected.
-        feedback: whether it must be told where the robot is.
     """
 
     def __init__(self, contract: Contract, speed: float = 0.5, part: str = '') -> None:
@@ -45,7 +44,6 @@ class Jog:
                     f'actions.{name}', f'a second part of kind {other.kind}', 'one can be jogged'
                 )
         self.size = _motions(self._part)
-        self.feedback = self._part.absolute
         self._target: Array | None = None
         self._counts = {
             name: len(part.classes)

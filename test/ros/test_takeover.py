@@ -84,6 +84,17 @@ def test_a_human_takes_over_and_gives_back_by_the_services(ros):
     ros.spin_until(refused, what='that there is nothing left to discard')
 
 
+def test_the_last_decision_before_a_stop_still_says_whose_labels_count(ros):
+    """What an engaged device said beside the policy in that tick became a label."""
+    robot = Shared(ros)
+    robot.drive()
+    robot.wait_for_mode('policy')
+    assert ros.call('supervisor/stop').success
+    robot.wait_for_mode('stopped')
+    driven = [each.values for each in robot.decided if each.values['mode'] == 'policy']
+    assert {(each.get('gate'), each.get('labels')) for each in driven} == {('human', 'driven')}
+
+
 def test_who_takes_over_before_resume_drives_alone(ros):
     """The policy drove until ~/take, so that a new task was taken for a correction of the old."""
     robot = Shared(ros)

@@ -193,6 +193,26 @@ def test_a_correction_that_goes_on_to_the_end_is_told_to_be_too_short():
         mux.resume(0, BOTH, mux.gating.config)
 
 
+def test_what_is_said_of_a_correction_ends_where_the_next_one_or_an_episode_begins():
+    mux = lockstep(GateConfig('human'))
+    says = {'history': '2', 'chunk': '3'}
+
+    def correct_shortly(tick):
+        mux.takeover.press(True)
+        both(mux, tick, policy=says)
+        begun = mux.corrections.notice
+        mux.takeover.press(False)
+        both(mux, tick + 1, policy=says)
+        assert 'too short to teach: 1 ticks' in mux.corrections.notice
+        return begun
+
+    assert correct_shortly(1) == ''
+    assert correct_shortly(3) == '', 'it begins afresh'
+    mux.stop('test')
+    mux.resume(0, BOTH, mux.gating.config)
+    assert mux.corrections.notice == ''
+
+
 def test_a_correction_is_discarded_up_to_now_and_never_in_a_later_episode():
     """The rest of it was kept for good; and after it, the next episode lost all of its labels."""
     mux = lockstep(GateConfig('human'))

@@ -382,6 +382,21 @@ def test_in_lockstep_an_arm_that_was_put_elsewhere_is_driven_from_there():
     np.testing.assert_array_equal(mux.answer('teleop', 0).action['arm'], [-1.0, 1.0])
 
 
+def test_in_lockstep_resume_does_not_end_a_hold_that_distance_began():
+    actions = contract().to_document()['actions']
+    actions['arm']['max_handover_error'] = 0.3
+    mux = lockstep(actions=actions)
+    made_for = contract(actions=actions).fingerprint
+    mux.resume(0, ['policy'])
+    ask(mux, 1, 'policy', arm=(0.2, -0.2), checkpoint='old', fingerprint=made_for)
+    held = ask(mux, 2, 'policy', arm=(1.7, -0.2), checkpoint='new', fingerprint=made_for)
+    far = 'policy: arm: 1.5 away from where the robot is (max_handover_error 0.3)'
+    assert (held.mode, held.reason) == (Mode.HOLD, far)
+    assert mux.resume(0, ['policy']) == (False, far)
+    assert not mux.resume(0, ['policy', 'teleop'])[0]
+    assert ask(mux, 3, 'policy', arm=(1.7, -0.2), fingerprint=made_for).mode is Mode.HOLD
+
+
 def test_in_lockstep_a_clock_that_jumped_back_starts_over():
     mux = lockstep()
     mux.resume(0, ['teleop'])

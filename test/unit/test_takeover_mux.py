@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 from imitation_ros.errors import ImitationError
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Mux
 from imitation_ros.supervision.takeover import Takeover, TAKEOVERS
 from imitation_ros.teleop.jog import Jog
@@ -240,6 +241,56 @@ def test_a_device_nearby_is_ramped_to_in_handoff_and_then_it_drives():
     np.testing.assert_allclose(hands.at, hands.wishes['teleop']['arm'], atol=1e-6)
 
 
+def test_the_way_to_the_device_is_no_correction_and_does_not_make_one_too_short():
+    """Each takeover that went through handoff was told to be too short to teach: 1 ticks."""
+    hands = started()
+    hands.wishes['policy'] = {'arm': hands.at, 'history': '2', 'chunk': '4'}
+    hands.wishes['teleop'] = {'arm': hands.at + 0.25}
+    hands.run()
+    hands.mux.takeover.press(True)
+    while hands.run(0.01).mode is not Mode.EXPERT:
+        assert hands.mux.corrections.notice == ''
+    first_ns = hands.sent[-1].tick_ns
+    hands.run(0.5)
+    hands.mux.takeover.press(False)
+    assert hands.run(0.5).mode is Mode.POLICY
+    assert hands.mux.corrections.notice == ''
+    assert hands.mux.corrections.discard() == first_ns
+
+
+@pytest.mark.parametrize('way', ['a limit', 'a limit of the URDF', 'the wall of the workspace'])
+def test_handoff_ends_where_the_robot_may_not_go_on_to_what_the_driver_wants(way):
+    """It went on for as long as the expert drove, and the correction gave no labels."""
+    hands = Hands()
+    hands.mux = Mux(contract(actions=near()), guard=ends_at(way))
+    hands.at = np.array([1.85, 0.0])
+    hands.wishes = {'policy': {'arm': hands.at}, 'teleop': {'arm': np.array([2.12, 0.0])}}
+    hands.run()
+    hands.resume()
+    index = len(hands.sent)
+    hands.mux.takeover.press(True)
+    hands.run(1.0)
+    assert modes_since(hands, index) == ['handoff', 'expert']
+
+
+class Wall:
+    """A workspace that ends where the first joint is at 1.95 rad."""
+
+    part = 'arm'
+
+    def lacking(self, now_ns):
+        return ''
+
+    def scaled(self, commanded, target):
+        return [min(target[0], 1.95), target[1]]
+
+
+def ends_at(way) -> Guard:
+    actions = near()
+    actions['arm']['high'] = 1.95 if 'URDF' in way else 2.0
+    return Guard(contract(actions=actions), Wall() if 'wall' in way else None)
+
+
 def test_a_device_far_away_is_refused_with_the_distance_until_it_is_brought_near():
     hands = started()
     hands.wishes['teleop'] = {'arm': hands.at + 0.4}
@@ -270,6 +321,42 @@ def test_resume_without_a_gate_refuses_a_source_that_is_far_away():
     assert '0.4 away from where the robot is' in hands.run(0.3).reason
     hands.wishes['teleop'] = {'arm': hands.at + 0.1}
     assert hands.run(0.3).mode is Mode.EXPERT
+
+
+def refused_by_its_new_checkpoint() -> Hands:
+    """No gate; the policy drove, and is now another, which wants the robot 1.5 rad away."""
+    hands = Hands(gate=None)
+    hands.wishes = {'policy': {'arm': hands.at, 'checkpoint': 'old'}, 'teleop': None}
+    hands.run()
+    assert hands.resume() == (True, 'policy has authority')
+    hands.wishes['policy'] = {'arm': hands.at + 1.5, 'checkpoint': 'new'}
+    assert '1.5 away from where the robot is' in hands.run(0.5).reason
+    return hands
+
+
+def test_resume_beside_a_live_human_does_not_end_a_hold_that_distance_began():
+    """The answer that ended it was 'policy has authority already', and off it went."""
+    hands = refused_by_its_new_checkpoint()
+    hands.wishes['teleop'] = {'arm': hands.at}
+    hands.run()
+    assert hands.resume() == (
+        False,
+        'policy and teleop are live; leave one of them running, or set a gate',
+    )
+    held = hands.run(1.0)
+    assert (held.mode, held.action['arm'].tolist()) == (Mode.HOLD, [0.2, -0.2])
+
+
+def test_a_gate_gets_authority_on_hold_and_does_not_end_one_that_distance_began():
+    """~/resume said yes, the gate got nothing, and the robot was driven there at full speed."""
+    hands = refused_by_its_new_checkpoint()
+    hands.gate = HUMAN
+    assert hands.resume() == (True, 'the gate has authority')
+    held = hands.run(1.0)
+    assert (held.mode, held.action['arm'].tolist()) == (Mode.HOLD, [0.2, -0.2])
+    hands.wishes['teleop'] = {'arm': hands.at}
+    hands.mux.takeover.press(True)
+    assert hands.run().mode is Mode.EXPERT
 
 
 def test_nobody_takes_over_while_it_is_not_known_where_the_robot_is():
