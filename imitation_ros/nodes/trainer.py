@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig
-from imitation_ros.learning.dagger import DaggerConfig, NEEDS_ENSEMBLE
+from imitation_ros.learning.dagger import DaggerConfig
 from imitation_ros.learning.recorded_rounds import (
     Before,
     read_recording,
@@ -93,10 +93,6 @@ class TrainerParams(NodeParams):
             history=self.history, chunk=self.chunk, execute=self.execute, members=self.members,
             epochs=self.epochs, validation_fraction=0.0,
         )  # fmt: skip
-        if self.gate in NEEDS_ENSEMBLE and self.members < 2:
-            raise ParameterError(
-                f'trainer: gate {self.gate!r} asks an ensemble; members: 2 or more'
-            )
         return DaggerConfig(
             GateConfig(self.gate, discrepancy=self.discrepancy),
             training,

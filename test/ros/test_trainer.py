@@ -209,9 +209,13 @@ def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
         RecordedRounds(trainer.run, trainer.episodes, contract(), config, 1)
 
 
-def test_a_gate_that_asks_an_ensemble_needs_one(ros, trainer):
+def test_a_gate_that_asks_an_ensemble_or_a_classifier_needs_one(ros, trainer, capfd):
     with pytest.raises(AssertionError, match='refused to start'):
         trainer.start(gate='uncertainty')
+    assert 'valid: members of 2 or more' in capfd.readouterr().err
+    with pytest.raises(AssertionError, match='refused to start'):
+        trainer.start(gate='safe', held_out_every=0)
+    assert 'valid: held_out_every of 2 or more' in capfd.readouterr().err
     with pytest.raises(ParameterError, match='contract is not set'):
         ros.start(TrainerNode)
 
