@@ -152,9 +152,10 @@ class RewardTrainerNode(ManagedNode):
 
     def _create_services(self) -> None:
         group = ReentrantCallbackGroup()
-        train = self.create_service(Trigger, '~/train', self._on_train, callback_group=group)
         self._offers = Offers(self, self.params.policy, group)
-        self._new = NewCheckpoints(self, self._offers, Path(self.params.checkpoint).resolve())
+        improved = Path(self.params.checkpoint).resolve()
+        self._new = NewCheckpoints(self, self._offers, improved, self._rounds.folder)
+        train = self.create_service(Trigger, '~/train', self._on_train, callback_group=group)
         timer = self.create_timer(
             WATCH_PERIOD_S, self._watch, callback_group=MutuallyExclusiveCallbackGroup(),
             clock=Clock(clock_type=ClockType.STEADY_TIME),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 
 from imitation_ros.frames.actions import ActionCodec
@@ -263,6 +265,45 @@ def test_a_checkpoint_that_changes_is_offered_once(robot, tmp_path):
     save(folder, seed=1)
     robot.wait_for('offered', read_digest(folder))
     assert policy.offers == [str(folder)]
+
+
+def test_what_was_offered_is_not_offered_again_after_a_restart(robot, tmp_path):
+    """A policy that the operator had rolled back from drove again."""
+    policy, folder = PolicyDouble(robot.ros), tmp_path / 'improved'
+    drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
+    other = save(tmp_path / 'other')
+    drives.publish(String(data=f'{other} ({read_digest(other)})'))  # also after a rollback
+    save(folder, seed=1)
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    robot.ros.stop(robot.node)
+    robot.health.clear()
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    save(folder, seed=2)
+    robot.wait_for('offered', read_digest(folder))
+    assert len(policy.offers) == 2, 'one for each content'
+    robot.ros.stop(robot.node)
+    (robot.run / 'offered.json').write_text('{')
+    with pytest.raises(AssertionError, match='refused to start'):
+        robot.start(checkpoint=str(folder))
+
+
+def test_an_offer_that_the_disk_does_not_remember_is_told_and_the_node_goes_on(
+    robot, tmp_path, monkeypatch, capfd
+):
+    def full(path, document):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('imitation_ros.nodes._offer.write_json', full)
+    policy, folder = PolicyDouble(robot.ros), save(tmp_path / 'improved')
+    drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
+    drives.publish(String(data='other (abc)'))
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    assert policy.offers == [str(folder)]
+    assert 'offered.json: No space left on device; after a restart' in capfd.readouterr().err
+    assert robot.send().reason == 'no reward was promoted yet'
 
 
 def test_after_a_promoted_round_what_drives_is_improved_and_offered(robot, tmp_path):
