@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError
 from imitation_ros.learning.bc import BCConfig
@@ -180,6 +182,15 @@ def test_a_damaged_recording_is_named_and_stops_nothing(ros, trainer):
     (done,) = trainer.node._rounds.done
     assert done.labels == 24
     assert done.left_out == {'a recording that cannot be read': 1}
+
+
+def test_labels_of_a_deleted_recording_are_not_those_of_the_next_under_its_name(ros, trainer):
+    trainer.start()
+    record_lockstep(trainer.episodes / 'a', 12)
+    trainer.wait_for('new labels', '12')
+    shutil.rmtree(trainer.episodes / 'a')
+    record_lockstep(trainer.episodes / 'a', 15)
+    trainer.wait_for('new labels', '15')
 
 
 def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
