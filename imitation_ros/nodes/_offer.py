@@ -55,13 +55,16 @@ class Offers:
         return bool(self._clients) and self._clients[1].service_is_ready() and not self.at_work
 
     async def offer(self, checkpoint: Path) -> Any:
-        """Sets the parameter and asks for a reload: its response; None if there is no answer."""
+        """Sets the parameter and asks for a reload: its response.
+
+        None if there is no answer, or nobody to hear it, since `close` was called meanwhile.
+        """
         configure, reload = self._clients
         self.at_work = True
         try:
             parameter = Parameter('checkpoint', value=str(checkpoint)).to_parameter_msg()
             request = SetParameters.Request(parameters=[parameter])
-            if await self._answer(configure.call_async(request)) is None:
+            if await self._answer(configure.call_async(request)) is None or not self._clients:
                 return None
             return await self._answer(reload.call_async(Trigger.Request()))
         finally:

@@ -290,7 +290,8 @@ class TrainerNode(ManagedNode):
             return response
         try:
             response.success, response.message = await self._driving.roll_back()
-            self._tell()
+            if self.active:  # not cleaned up meanwhile
+                self._tell()
         except (ImitationError, OSError) as error:
             response.message = _text(error)
         return response

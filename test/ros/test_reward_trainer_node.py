@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import threading
 
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
@@ -221,6 +222,29 @@ def test_a_killed_training_leaves_the_last_reward_stale_and_the_run_goes_on(robo
     assert robot.node.autostart()
     robot.wait_for('version', '2')
     assert robot.send().values['stale'] == 'false'
+
+
+def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatch, capfd):
+    """It set the reward of a stream that was gone."""
+    closing, closed = threading.Event(), threading.Event()
+
+    def slowly(rounds, reason):
+        closing.set()
+        closed.wait(60.0)
+
+    monkeypatch.setattr(RewardRounds, 'fail', slowly)
+    robot.start(updates=1_000_000)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.node._training.process.kill()
+    robot.ros.spin_until(closing.is_set, what='the end of the round')
+    robot.node.trigger_deactivate()
+    robot.node.trigger_cleanup()
+    closed.set()
+    robot.ros.spin_until(lambda: 'none kept' in capfd.readouterr().err, what='the last word')
+    assert robot.node.autostart()
+    assert robot.send().reason == 'no reward was promoted yet'
 
 
 def test_an_episode_message_ends_a_rollout(robot):

@@ -163,6 +163,33 @@ def test_so_many_new_labels_start_a_round_and_rollback_survives_a_restart(ros, t
     assert trainer.node._rounds.driver.round == 0
 
 
+def test_a_rollback_that_the_node_is_cleaned_up_in_does_not_end_it(ros, trainer, monkeypatch):
+    """What it had to tell of was gone."""
+
+    def clean_up(request, response):
+        trainer.node.trigger_deactivate()
+        trainer.node.trigger_cleanup()
+        return response
+
+    monkeypatch.setattr('imitation_ros.nodes._offer.ANSWER_TIMEOUT_S', 0.5)
+    trainer.train('a', 'b')
+    trainer.train('c', 'd')
+    trainer.start()
+    trainer.wait_for('driving round', '1')
+    ros.spin_until(lambda: trainer.node._offers.ready and trainer.policy.offers, what='the offer')
+    trainer.policy.close()
+    ros.probe.create_service(SetParameters, 'policy/set_parameters', clean_up)
+    ros.probe.create_service(Trigger, 'policy/reload', trainer.policy.on_reload)
+    client = ros.probe.create_client(Trigger, 'trainer/rollback')
+    offers = trainer.node._offers
+    ros.spin_until(lambda: offers.ready, what='the policy node')
+    client.call_async(Trigger.Request())
+    ros.spin_until(lambda: offers.at_work, what='the rollback')
+    ros.spin_until(lambda: not offers.at_work, what='the end of it')
+    assert trainer.node.autostart()
+    trainer.wait_for('driving round', '1')
+
+
 def test_an_offer_that_the_policy_node_refuses_does_not_drive(ros, trainer):
     trainer.policy.takes = False
     record(trainer.episodes, 'a', 'b')
