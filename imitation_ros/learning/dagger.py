@@ -114,6 +114,10 @@ class DaggerConfig:
         warm_start: a policy starts from the weights of the one that drives, else from scratch.
         reject_above: a new policy is broken if its held-out loss is above this many times that
             of the policy that drives.
+
+    Raises:
+        ImitationError: a setting is out of its range, or the gate asks what no policy of these
+            settings says.
     """
 
     gate: GateConfig = field(default_factory=lambda: GateConfig('beta', 0.0))
@@ -140,6 +144,14 @@ class DaggerConfig:
                 raise ImitationError(f'{name}: {getattr(self, name)!r}; valid: {hint}')
         if self.initial_episodes + self.rounds * self.episodes > SEED_BLOCK:
             raise ImitationError(f'rounds: more than {SEED_BLOCK} episodes in all')
+        gate = self.gate.gate
+        if gate in NEEDS_ENSEMBLE and self.training.members < 2:
+            raise ImitationError(f'gate {gate!r} asks an ensemble; valid: members of 2 or more')
+        if gate in NEEDS_RISK and not self.held_out_every:
+            raise ImitationError(
+                f'gate {gate!r} learns risk from what is held out; '
+                'valid: held_out_every of 2 or more'
+            )
 
     def settings(self, seed: int) -> dict[str, Any]:
         """What finished rounds depend on, as plain data: a run may be gone on with for longer."""
@@ -205,11 +217,9 @@ def dagger(
             broken.
 
     Raises:
-        ImitationError: the folder holds another run, the gate needs what the policy does not
-            say, there are no labels to learn from, or what was learned of the demonstrations is
-            no policy to begin with.
+        ImitationError: the folder holds another run, there are no labels to learn from, or what
+            was learned of the demonstrations is no policy to begin with.
     """
-    _check(config)
     rounds = Rounds(folder, {**config.settings(seed), 'contract': collector.contract.fingerprint})
     while not _ended(config, rounds.done):
         progress(_run_round(collector, config, rounds, seed, trial))
@@ -217,14 +227,6 @@ def dagger(
     driving = done[-1].driving
     assert driving is not None  # or there would be no round 0
     return DaggerResult(rounds.checkpoint(driving), done)
-
-
-def _check(config: DaggerConfig) -> None:
-    gate = config.gate.gate
-    if gate in NEEDS_ENSEMBLE and config.training.members < 2:
-        raise ImitationError(f'gate {gate!r} asks an ensemble; valid: members of 2 or more')
-    if gate in NEEDS_RISK and not config.held_out_every:
-        raise ImitationError(f'gate {gate!r} learns risk from what is held out; held_out_every: 0')
 
 
 def _ended(config: DaggerConfig, done: Sequence[Round]) -> bool:

@@ -1,7 +1,8 @@
 """DAgger's rounds from what a recorder wrote, on a robot whose people decide when episodes happen.
 
 The folder of the run is that of `rounds`; beside it, each round keeps `recordings.json`: which
-episodes of the data set it took, why it could not take others, and how the policies did in them.
+episodes of the data set it took, why it could not take others, what it tells them by, and how the
+policies did in them.
 `driving.json` says which policy was last seen driving.
 """
 
@@ -10,16 +11,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+import hashlib
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from imitation_ros.episodes.align import DRIVING, load_episode
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.relabel import relabel
-from imitation_ros.episodes.rosbag2 import METADATA
+from imitation_ros.episodes.rosbag2 import MAX_METADATA_BYTES, METADATA
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.episodes.writer import RECORDING
 from imitation_ros.errors import EpisodeError, ImitationError
@@ -44,6 +46,19 @@ from imitation_ros.types import Episode
 
 RECORDINGS, DRIVER = 'recordings.json', 'driving.json'
 DISCARDED = 'the operator discarded the episode'
+
+
+class Waiting(NamedTuple):
+    """A recording that no round has seen.
+
+    Attributes:
+        path: its folder.
+        digest: SHA-256 of its `metadata.yaml`, which it is told by: a name is used again where
+            the last recordings were deleted.
+    """
+
+    path: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -181,18 +196,20 @@ class RecordedRounds:
         return self._rounds.done
 
     @property
-    def waiting(self) -> list[Path]:
-        """Recordings that no round has seen yet, by name."""
+    def waiting(self) -> list[Waiting]:
+        """Recordings that no round has seen yet, ordered by name."""
         seen: set[str] = set()
         for note in self._notes():
-            seen |= {*note['taken'], *note['refused']}
+            digests = note.get('digests', {})  # a round of before tells recordings by name
+            seen |= {digests.get(name, name) for name in (*note['taken'], *note['refused'])}
         if not self._recordings.is_dir():
             return []
-        return sorted(
-            path
-            for path in self._recordings.iterdir()
-            if path.name not in seen and path.suffix != RECORDING and (path / METADATA).exists()
+        there = (
+            Waiting(path, _digest(path))
+            for path in sorted(self._recordings.iterdir())
+            if path.suffix != RECORDING and (path / METADATA).exists()
         )
+        return [each for each in there if seen.isdisjoint((each.path.name, each.digest))]
 
     @property
     def trials(self) -> list[RecordedTrial]:
@@ -260,11 +277,17 @@ class RecordedRounds:
         """
         began, done, driver = time.monotonic(), self.done, self.driver
         partial = self._rounds.partial(len(done))
-        taken, refused, unread = self._read_waiting()
+        waiting = self.waiting
+        taken, refused, unread = self._read(waiting)
         newest = [each.episode for each in taken if each.episode is not None]
         save_episodes(partial / FRAMES, newest)
         trials = [each.trial for each in taken if each.trial]
-        note = {'taken': [each.name for each in taken], 'refused': refused, 'trials': trials}
+        note = {
+            'taken': [each.name for each in taken],
+            'refused': refused,
+            'digests': {path.name: digest for path, digest in waiting},
+            'trials': trials,
+        }
         write_json(partial / RECORDINGS, note)
         trials = [*self.trials, *trials]
         rounds = [*(self._rounds.episodes(each.number) for each in done), newest]
@@ -283,14 +306,16 @@ class RecordedRounds:
         self._rounds.commit(finished)  # last: from now on the policy is offered
         return finished
 
-    def _read_waiting(self) -> tuple[list[Recording], dict[str, str], dict[str, str]]:
+    def _read(
+        self, waiting: Sequence[Waiting]
+    ) -> tuple[list[Recording], dict[str, str], dict[str, str]]:
         """What can be read, and name → why not of the rest: it must not stop every round.
 
         What is damaged is never asked for again. What the disk did not give, or we failed at,
         waits for the next round: it may have taken a person's time.
         """
         taken, refused, unread = [], {}, {}
-        for path in self.waiting:
+        for path, _ in waiting:
             try:
                 taken.append(read_recording(path, self._contract, self._config.gate.gate))
             except EpisodeError as error:
@@ -329,6 +354,14 @@ class RecordedRounds:
         """The policy from outside that drove last."""
         found = ((path, read_digest(path)) for path in self._outside)
         return next((Driver(path, digest) for path, digest in found if digest), None)
+
+
+def _digest(recording: Path) -> str:
+    try:
+        with open(recording / METADATA, 'rb') as file:
+            return hashlib.sha256(file.read(MAX_METADATA_BYTES)).hexdigest()
+    except OSError:  # whoever reads the recording says so
+        return ''
 
 
 def _left_out(taken: Sequence[Recording], refused: Sequence[str]) -> dict[str, int]:

@@ -7,6 +7,7 @@
         state.safetensors   all that the next round goes on from, if it was promoted
         reward/             the frozen reward, if it was promoted
     trouble.json    why a round after the last whole one failed
+    offered.json    what a node offered last of the policies that the reward made better
 
 A round is made as `round_0007.partial` and renamed when it is whole, so that a run that was killed
 goes on after the last whole round. A reward is promoted only if it holds up; training goes on from

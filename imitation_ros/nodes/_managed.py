@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 import threading
 import traceback
@@ -12,6 +13,7 @@ from imitation_ros.errors import ImitationError, MessageError
 from imitation_ros.nodes._messages import of_whole_messages
 from imitation_ros.nodes._params import NodeParams
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import InvalidHandle
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rosgraph_msgs.msg import Clock
 
@@ -81,10 +83,15 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
     def create_service(
         self, type: Any, name: str, callback: Callable[..., Any], *args: Any, **kwargs: Any
     ) -> Any:
-        """As rclpy's; but its own parameter services answer what they cannot read."""
+        """As rclpy's; but its own parameter services answer what they cannot read.
+
+        An answer that comes when its service was destroyed, as by a clean-up, is lost.
+        """
         if type.__module__.startswith('rcl_interfaces.'):
             callback = self._answering(callback)
-        return super().create_service(type, name, callback, *args, **kwargs)
+        service = super().create_service(type, name, callback, *args, **kwargs)
+        service.send_response = _while_there_is_a_service(service.send_response)
+        return service
 
     def autostart(self) -> bool:
         """Configures and activates; false (with the reason in the log) if that is refused."""
@@ -164,6 +171,17 @@ class ManagedNode(LifecycleNode):  # type: ignore[misc]  # rclpy is untyped here
         else:
             return True
         return False
+
+
+def _while_there_is_a_service(send: Callable[..., None]) -> Callable[..., None]:
+    """Loses an answer that comes too late, at which rclpy ends a node."""
+
+    @wraps(send)
+    def on_answer(*answer: Any) -> None:
+        with suppress(InvalidHandle):
+            send(*answer)
+
+    return on_answer
 
 
 def _of_valid_times(callback: Callable[..., Any]) -> Callable[..., Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import threading
 from typing import Any
 
+from imitation_ros.learning.rounds import read_json, write_json
 from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.policies.checkpoint import read_digest
@@ -16,6 +17,7 @@ from rclpy.parameter import Parameter
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
+OFFERED = 'offered.json'
 ANSWER_TIMEOUT_S = 60.0
 """How long the policy node may take to answer an offer."""
 
@@ -53,13 +55,16 @@ class Offers:
         return bool(self._clients) and self._clients[1].service_is_ready() and not self.at_work
 
     async def offer(self, checkpoint: Path) -> Any:
-        """Sets the parameter and asks for a reload: its response; None if there is no answer."""
+        """Sets the parameter and asks for a reload: its response.
+
+        None if there is no answer, or nobody to hear it, since `close` was called meanwhile.
+        """
         configure, reload = self._clients
         self.at_work = True
         try:
             parameter = Parameter('checkpoint', value=str(checkpoint)).to_parameter_msg()
             request = SetParameters.Request(parameters=[parameter])
-            if await self._answer(configure.call_async(request)) is None:
+            if await self._answer(configure.call_async(request)) is None or not self._clients:
                 return None
             return await self._answer(reload.call_async(Trigger.Request()))
         finally:
@@ -80,16 +85,23 @@ class NewCheckpoints:
         node: who offers.
         offers: to whom.
         folder: of a checkpoint that something else writes.
+        run: folder that remembers what was offered: after a restart, too, the operator may have
+            rolled back from it.
 
     Attributes:
         offered: SHA-256 of the last weights that were offered.
         drives: the checkpoint that drives, as the policy node says it: folder (SHA-256); '' while
             it has said nothing.
+
+    Raises:
+        ImitationError: what was offered cannot be read.
     """
 
-    def __init__(self, node: Node, offers: Offers, folder: Path) -> None:
+    def __init__(self, node: Node, offers: Offers, folder: Path, run: Path) -> None:
         self._node, self._offers, self._folder = node, offers, folder
-        self.offered, self.drives = '', ''
+        self._note, self.drives = run / OFFERED, ''
+        said = read_json(self._note) if self._note.exists() else {}
+        self.offered = str(said.get('weights_sha256', ''))
         self._told = node.create_subscription(
             String, 'policy/checkpoint', self._on_checkpoint, LATCHED
         )
@@ -109,6 +121,15 @@ class NewCheckpoints:
                 return
             self._node.get_logger().info(f'offered {self._folder}: {answer.message}')
         self.offered = digest
+        await Background(self._node, self._remember)
+
+    def _remember(self) -> None:
+        try:
+            write_json(self._note, {'weights_sha256': self.offered})
+        except OSError as error:
+            self._node.get_logger().error(
+                f'{self._note}: {error.strerror}; after a restart the policy is offered again'
+            )
 
     def _on_checkpoint(self, message: String) -> None:
         self.drives = message.data

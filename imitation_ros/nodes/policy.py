@@ -172,7 +172,8 @@ class PolicyNode(ManagedNode):
         self._driver.policy.reset()
 
     def release(self) -> None:
-        """Destroys topics and services."""
+        """Destroys topics and services, and forgets the policy, which a reload may outlive."""
+        self.__dict__.pop('_driver', None)
         for name in ('_frames', '_actions'):
             if hasattr(self, name):
                 getattr(self, name).close()
@@ -234,8 +235,8 @@ class PolicyNode(ManagedNode):
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
         """Adapts to what `episode` names, and loads what comes of it."""
-        path = live_value(self, 'episode')
-        await self._take(path, lambda: self._adapt(path), response)
+        path, present = live_value(self, 'episode'), Path(self._driver.path)
+        await self._take(path, lambda: self._adapt(path, present), response)
         if response.success:
             self.set_parameters([Parameter('checkpoint', value=self._driver.path)])
             response.message += self._driver.note
@@ -252,8 +253,8 @@ class PolicyNode(ManagedNode):
             loaded = CheckpointError(
                 f'{path}: not loaded within {self.params.reload_timeout_s:g} s'
             )
-        elif isinstance(loaded, Driver) and self._driver is not present:
-            loaded = CheckpointError(f'{path}: ~/rollback was called meanwhile')
+        elif isinstance(loaded, Driver) and getattr(self, '_driver', None) is not present:
+            loaded = CheckpointError(f'{path}: meanwhile ~/rollback or a clean-up was called')
         if isinstance(loaded, ImitationError):
             response.success, response.message = False, f'kept the present policy: {loaded}'
         else:
@@ -261,14 +262,14 @@ class PolicyNode(ManagedNode):
             self._drive(loaded)
             response.success, response.message = True, str(loaded)
 
-    def _adapt(self, path: str) -> Driver | ImitationError:
-        """An adapted policy that was tried, or why not."""
+    def _adapt(self, path: str, present: Path) -> Driver | ImitationError:
+        """A policy that was adapted, or is `present` corrected, and was tried; or why not."""
         try:
             if not self.params.meta or not path:
                 raise CheckpointError('parameters meta and episode: not set; valid: folders')
             episode = newest_episode(Path(path))
             parent = load_meta_policy(self.params.meta, self._contract)
-            before, showing = corrected_by(episode, Path(self._driver.path), self._contract)
+            before, showing = corrected_by(episode, present, self._contract)
             adapted = Path(self.params.adapted)
             out, verdict = adapt_below(parent, [*before, episode], adapted, showing)
         except ImitationError as error:

@@ -152,9 +152,10 @@ class RewardTrainerNode(ManagedNode):
 
     def _create_services(self) -> None:
         group = ReentrantCallbackGroup()
-        train = self.create_service(Trigger, '~/train', self._on_train, callback_group=group)
         self._offers = Offers(self, self.params.policy, group)
-        self._new = NewCheckpoints(self, self._offers, Path(self.params.checkpoint).resolve())
+        improved = Path(self.params.checkpoint).resolve()
+        self._new = NewCheckpoints(self, self._offers, improved, self._rounds.folder)
+        train = self.create_service(Trigger, '~/train', self._on_train, callback_group=group)
         timer = self.create_timer(
             WATCH_PERIOD_S, self._watch, callback_group=MutuallyExclusiveCallbackGroup(),
             clock=Clock(clock_type=ClockType.STEADY_TIME),
@@ -216,16 +217,17 @@ class RewardTrainerNode(ManagedNode):
         result: RewardRound | str | None = self._training.result()
         if result is None:
             return
+        stream = self._stream  # a clean-up may take it away meanwhile
         trouble, reward = await Background(self, self._closing(result))
-        self._trouble, self._stream.stale = trouble, bool(trouble)
+        self._trouble, stream.stale = trouble, bool(trouble)
         if isinstance(result, RewardRound):
             self._last = result
-        self._stream.reward = reward or self._stream.reward
+        stream.reward = reward or stream.reward
         if trouble:
-            kept = f'kept version {self._stream.version}' if self._stream.version else 'none kept'
+            kept = f'kept version {stream.version}' if stream.version else 'none kept'
             self.get_logger().error(f'{trouble}; {kept}')
         else:
-            self.get_logger().info(f'reward version {self._stream.version} is in use')
+            self.get_logger().info(f'reward version {stream.version} is in use')
             self._improve()
 
     def _improve(self) -> None:

@@ -16,12 +16,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig
-from imitation_ros.learning.dagger import DaggerConfig, NEEDS_ENSEMBLE
+from imitation_ros.learning.dagger import DaggerConfig
 from imitation_ros.learning.recorded_rounds import (
     Before,
     read_recording,
     RecordedRounds,
     train_in_background,
+    Waiting,
 )
 from imitation_ros.learning.recorded_trials import by_checkpoint, RecordedTrial
 from imitation_ros.learning.rounds import Round
@@ -93,10 +94,6 @@ class TrainerParams(NodeParams):
             history=self.history, chunk=self.chunk, execute=self.execute, members=self.members,
             epochs=self.epochs, validation_fraction=0.0,
         )  # fmt: skip
-        if self.gate in NEEDS_ENSEMBLE and self.members < 2:
-            raise ParameterError(
-                f'trainer: gate {self.gate!r} asks an ensemble; members: 2 or more'
-            )
         return DaggerConfig(
             GateConfig(self.gate, discrepancy=self.discrepancy),
             training,
@@ -136,8 +133,8 @@ class TrainerNode(ManagedNode):
             self.get_logger().warning(
                 f'demonstrations is not set: rounds learn from {self._recordings} alone'
             )
-        self._read: dict[str, Read] = {}  # recordings that no round has seen
-        self._tried: list[Path] = []  # what the last training was given
+        self._read: dict[Waiting, Read] = {}
+        self._tried: list[Waiting] = []  # what the last training was given
         self._training = Training()
         self._reason = ''
         self._owned: list[tuple[Any, Any]] = []
@@ -214,12 +211,11 @@ class TrainerNode(ManagedNode):
         if self.active:
             self._tell()
 
-    async def _read_new(self, waiting: list[Path]) -> None:
-        names = {path.name for path in waiting}
-        self._read = {name: read for name, read in self._read.items() if name in names}
-        for path in waiting:
-            if path.name not in self._read:
-                self._read[path.name] = await Background(self, self._reading(path))
+    async def _read_new(self, waiting: list[Waiting]) -> None:
+        self._read = {each: read for each, read in self._read.items() if each in waiting}
+        for each in waiting:
+            if each not in self._read:
+                self._read[each] = await Background(self, self._reading(each.path))
 
     def _reading(self, path: Path) -> Callable[[], Read]:
         def read() -> Read:
@@ -242,7 +238,7 @@ class TrainerNode(ManagedNode):
             *self._rounds.trials, *(read.trial for read in self._read.values() if read.trial)
         ]  # fmt: skip
 
-    def _train(self, waiting: list[Path]) -> None:
+    def _train(self, waiting: list[Waiting]) -> None:
         """Starts a round beside the node."""
         self._training.start(train_in_background, self._request)
         self._tried, self._reason = waiting, ''
@@ -294,7 +290,8 @@ class TrainerNode(ManagedNode):
             return response
         try:
             response.success, response.message = await self._driving.roll_back()
-            self._tell()
+            if self.active:  # not cleaned up meanwhile
+                self._tell()
         except (ImitationError, OSError) as error:
             response.message = _text(error)
         return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 import json
 import os
 
@@ -19,6 +20,7 @@ import pytest
 from rclpy.parameter import Parameter
 from recorded_episodes import CONTRACT, contract
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 import torch
 
 ROBOT = contract()
@@ -179,6 +181,50 @@ def test_it_goes_down_and_up_again(ros, tmp_path):
     assert driven.node.autostart()
     driven.wait_for_ticks()
     assert driven.said.sent
+
+
+@pytest.mark.parametrize('up_again', [False, True])
+def test_a_reload_that_outlives_its_policy_ends_without_a_word(ros, tmp_path, capfd, up_again):
+    """It ended the node: what it wanted to tell, and the service to answer by, were gone."""
+    driven = Driven(ros, tmp_path, save(tmp_path / 'good'))
+    good, late = driven.said.values['checkpoint'], save(tmp_path / 'late', seed=1)
+    weights = (late / WEIGHTS).read_bytes()
+    slow(late)
+    driven.node.set_parameters([Parameter('checkpoint', value=str(late))])
+    client = ros.probe.create_client(Trigger, 'policy/reload')
+    ros.spin_until(client.service_is_ready, what='the service')
+    client.call_async(Trigger.Request())
+    pipe = opened(ros, late / WEIGHTS)
+    driven.node.trigger_deactivate()
+    driven.node.trigger_cleanup()
+    driven.node.set_parameters([Parameter('checkpoint', value=str(tmp_path / 'good'))])
+    assert not up_again or driven.node.autostart()
+    os.write(pipe, weights)
+    os.close(pipe)
+    said = []
+
+    def ended():
+        said.append(capfd.readouterr().err)
+        return 'reload: kept the present policy' in ''.join(said)
+
+    ros.spin_until(ended, what='the end of the reload')
+    assert up_again or driven.node.autostart()
+    driven.wait_for_ticks()
+    assert driven.said.values['checkpoint'] == good
+    assert not any(str(late) in each for each in driven.told)
+
+
+def opened(ros, fifo):
+    """The writing end of a pipe, once somebody reads."""
+    ends = []
+
+    def try_to_open():
+        with suppress(OSError):  # nobody reads yet
+            ends.append(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        return ends
+
+    ros.spin_until(try_to_open, what=f'a reader of {fifo}')
+    return ends[0]
 
 
 def test_what_is_unlike_the_training_data_is_told_and_where_configured_not_acted_on(ros, tmp_path):

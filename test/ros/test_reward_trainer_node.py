@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
+import threading
 
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import set_stamp
@@ -221,6 +224,29 @@ def test_a_killed_training_leaves_the_last_reward_stale_and_the_run_goes_on(robo
     assert robot.send().values['stale'] == 'false'
 
 
+def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatch, capfd):
+    """It set the reward of a stream that was gone."""
+    closing, closed = threading.Event(), threading.Event()
+
+    def slowly(rounds, reason):
+        closing.set()
+        closed.wait(60.0)
+
+    monkeypatch.setattr(RewardRounds, 'fail', slowly)
+    robot.start(updates=1_000_000)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.node._training.process.kill()
+    robot.ros.spin_until(closing.is_set, what='the end of the round')
+    robot.node.trigger_deactivate()
+    robot.node.trigger_cleanup()
+    closed.set()
+    robot.ros.spin_until(lambda: 'none kept' in capfd.readouterr().err, what='the last word')
+    assert robot.node.autostart()
+    assert robot.send().reason == 'no reward was promoted yet'
+
+
 def test_an_episode_message_ends_a_rollout(robot):
     robot.start()
     for _ in range(4):
@@ -263,6 +289,45 @@ def test_a_checkpoint_that_changes_is_offered_once(robot, tmp_path):
     save(folder, seed=1)
     robot.wait_for('offered', read_digest(folder))
     assert policy.offers == [str(folder)]
+
+
+def test_what_was_offered_is_not_offered_again_after_a_restart(robot, tmp_path):
+    """A policy that the operator had rolled back from drove again."""
+    policy, folder = PolicyDouble(robot.ros), tmp_path / 'improved'
+    drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
+    other = save(tmp_path / 'other')
+    drives.publish(String(data=f'{other} ({read_digest(other)})'))  # also after a rollback
+    save(folder, seed=1)
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    robot.ros.stop(robot.node)
+    robot.health.clear()
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    save(folder, seed=2)
+    robot.wait_for('offered', read_digest(folder))
+    assert len(policy.offers) == 2, 'one for each content'
+    robot.ros.stop(robot.node)
+    (robot.run / 'offered.json').write_text('{')
+    with pytest.raises(AssertionError, match='refused to start'):
+        robot.start(checkpoint=str(folder))
+
+
+def test_an_offer_that_the_disk_does_not_remember_is_told_and_the_node_goes_on(
+    robot, tmp_path, monkeypatch, capfd
+):
+    def full(path, document):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr('imitation_ros.nodes._offer.write_json', full)
+    policy, folder = PolicyDouble(robot.ros), save(tmp_path / 'improved')
+    drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
+    drives.publish(String(data='other (abc)'))
+    robot.start(checkpoint=str(folder))
+    robot.wait_for('offered', read_digest(folder))
+    assert policy.offers == [str(folder)]
+    assert 'offered.json: No space left on device; after a restart' in capfd.readouterr().err
+    assert robot.send().reason == 'no reward was promoted yet'
 
 
 def test_after_a_promoted_round_what_drives_is_improved_and_offered(robot, tmp_path):

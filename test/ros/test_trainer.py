@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError
 from imitation_ros.learning.bc import BCConfig
@@ -161,6 +163,33 @@ def test_so_many_new_labels_start_a_round_and_rollback_survives_a_restart(ros, t
     assert trainer.node._rounds.driver.round == 0
 
 
+def test_a_rollback_that_the_node_is_cleaned_up_in_does_not_end_it(ros, trainer, monkeypatch):
+    """What it had to tell of was gone."""
+
+    def clean_up(request, response):
+        trainer.node.trigger_deactivate()
+        trainer.node.trigger_cleanup()
+        return response
+
+    monkeypatch.setattr('imitation_ros.nodes._offer.ANSWER_TIMEOUT_S', 0.5)
+    trainer.train('a', 'b')
+    trainer.train('c', 'd')
+    trainer.start()
+    trainer.wait_for('driving round', '1')
+    ros.spin_until(lambda: trainer.node._offers.ready and trainer.policy.offers, what='the offer')
+    trainer.policy.close()
+    ros.probe.create_service(SetParameters, 'policy/set_parameters', clean_up)
+    ros.probe.create_service(Trigger, 'policy/reload', trainer.policy.on_reload)
+    client = ros.probe.create_client(Trigger, 'trainer/rollback')
+    offers = trainer.node._offers
+    ros.spin_until(lambda: offers.ready, what='the policy node')
+    client.call_async(Trigger.Request())
+    ros.spin_until(lambda: offers.at_work, what='the rollback')
+    ros.spin_until(lambda: not offers.at_work, what='the end of it')
+    assert trainer.node.autostart()
+    trainer.wait_for('driving round', '1')
+
+
 def test_an_offer_that_the_policy_node_refuses_does_not_drive(ros, trainer):
     trainer.policy.takes = False
     record(trainer.episodes, 'a', 'b')
@@ -180,6 +209,15 @@ def test_a_damaged_recording_is_named_and_stops_nothing(ros, trainer):
     (done,) = trainer.node._rounds.done
     assert done.labels == 24
     assert done.left_out == {'a recording that cannot be read': 1}
+
+
+def test_labels_of_a_deleted_recording_are_not_those_of_the_next_under_its_name(ros, trainer):
+    trainer.start()
+    record_lockstep(trainer.episodes / 'a', 12)
+    trainer.wait_for('new labels', '12')
+    shutil.rmtree(trainer.episodes / 'a')
+    record_lockstep(trainer.episodes / 'a', 15)
+    trainer.wait_for('new labels', '15')
 
 
 def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
@@ -209,9 +247,13 @@ def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
         RecordedRounds(trainer.run, trainer.episodes, contract(), config, 1)
 
 
-def test_a_gate_that_asks_an_ensemble_needs_one(ros, trainer):
+def test_a_gate_that_asks_an_ensemble_or_a_classifier_needs_one(ros, trainer, capfd):
     with pytest.raises(AssertionError, match='refused to start'):
         trainer.start(gate='uncertainty')
+    assert 'valid: members of 2 or more' in capfd.readouterr().err
+    with pytest.raises(AssertionError, match='refused to start'):
+        trainer.start(gate='safe', held_out_every=0)
+    assert 'valid: held_out_every of 2 or more' in capfd.readouterr().err
     with pytest.raises(ParameterError, match='contract is not set'):
         ros.start(TrainerNode)
 

@@ -215,7 +215,7 @@ def test_what_the_disk_does_not_give_waits_for_the_next_round(tmp_path, run, mon
         patched.setattr(recorded_rounds, 'read_recording', faulty)
         done = run().run_round()
     assert done.left_out == {'a recording that cannot be read': 1}
-    assert [path.name for path in run().waiting] == ['b']
+    assert [each.path.name for each in run().waiting] == ['b']
     with monkeypatch.context() as patched:
         patched.setattr(recorded_rounds, 'read_recording', faulty)
         with pytest.raises(EpisodeError, match='Input/output error'):
@@ -228,11 +228,28 @@ def test_a_run_from_before_this_version_goes_on(tmp_path, run):
     run().run_round()
     note = tmp_path / 'run/round_000/recordings.json'
     kept = json.loads(note.read_text())
-    del kept['trials']
+    del kept['trials'], kept['digests']
     note.write_text(json.dumps(kept))
     (tmp_path / 'run/driving.json').write_text('{"driving": 0, "rounds": 1}')
     assert run().driver.round == 0
     assert run().trials == []
+    assert run().waiting == []
+
+
+def test_a_recording_is_told_from_an_earlier_one_of_the_same_name(tmp_path, run):
+    """The recorder numbers on from the last that is there, and no round took what it wrote."""
+    episodes = tmp_path / 'episodes'
+    demonstrate(episodes, 'a', 'b', 'c')
+    (bag,) = (episodes / 'c').glob('*.mcap')
+    bag.write_bytes(bag.read_bytes()[:200])
+    assert run().run_round().labels == 24
+    for name in ('b', 'c'):
+        shutil.rmtree(episodes / name)
+        record_lockstep(episodes / name, 15)
+    assert [each.path.name for each in run().waiting] == ['b', 'c']
+    assert run().run_round().labels == 30
+    (episodes / 'a').rename(episodes / 'z')
+    assert run().waiting == [], 'whatever its folder is called'
 
 
 def test_a_policy_that_was_deleted_does_not_end_the_rounds(tmp_path, run, initial):

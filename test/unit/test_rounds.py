@@ -304,10 +304,14 @@ def test_a_warm_start_goes_on_from_the_driving_policy(tmp_path):
     assert 0 < change < 0.05  # two steps of 0.001, not other random weights
 
 
-def test_gates_that_ask_an_ensemble_are_refused_without_one(tmp_path):
-    config = replace(CONFIG, gate=GateConfig('thrifty'))
+def test_gates_that_ask_an_ensemble_are_refused_without_one():
     with pytest.raises(ImitationError, match='members of 2 or more'):
-        dagger(Pretender(), config, tmp_path / 'run')
+        replace(CONFIG, gate=GateConfig('thrifty'))
+
+
+def test_gates_that_ask_a_classifier_are_refused_where_nothing_is_held_out_for_it():
+    with pytest.raises(ImitationError, match=r"'safe' learns risk .* valid: held_out_every of 2"):
+        replace(CONFIG, gate=GateConfig('safe'), held_out_every=0)
 
 
 def test_episodes_read_back_as_they_were_written(tmp_path):
