@@ -1,7 +1,8 @@
 """Takeover: how a human says 'I drive now', and gives control back.
 
 Whoever took over and falls silent keeps it, and the robot holds: control goes back by saying so,
-never by a lost connection.
+never by a lost connection. A device that was lost, or whose node was started anew, gives nothing
+back by what it says then: its human asks for control again, and lets go of it.
 """
 
 from __future__ import annotations
@@ -66,32 +67,52 @@ class Takeover:
     def press(self, on: bool) -> None:
         """The human takes over, or gives back, by a button."""
         self._on = on
+        self._by = ''  # node that was heard all the time since its human asked for control
         self._reference: Action | None = None
         self._heard_ns = self._moved_ns = 0
 
-    def asked(self, watch: Watch) -> bool:
-        """Whether a human asks for control now, given what their device said last."""
-        if self.how == ENGAGED and watch.tick_ns is not None:
-            self._on = watch.values.get('engaged') == 'true' or (self._on and watch.lost)
-        elif self.how == MOVING and watch.received_ns != self._heard_ns:
+    def asked(self, watch: Watch, silent: bool = False) -> bool:
+        """Whether a human asks for control now, given what their device said last.
+
+        Args:
+            watch: of the device.
+            silent: whether that is too old to be said of now.
+        """
+        if self.how == BUTTON:
+            return self._on
+        engaged = watch.values.get('engaged') == 'true'
+        if silent or (watch.lost and not engaged):
+            self._by = ''
+        elif self.how == ENGAGED:
+            self._hear(watch.source, engaged, not engaged)
+        elif watch.received_ns != self._heard_ns:
             self._heard_ns = watch.received_ns
-            self._follow(watch)
+            moved = engaged and self._moved(watch) > self._threshold
+            self._moved_ns = watch.received_ns if moved else self._moved_ns
+            idle = watch.received_ns - self._moved_ns > self._idle_ns
+            self._hear(watch.source, moved, idle or not engaged)
         return self._on
 
-    def _follow(self, watch: Watch) -> None:
+    def _hear(self, source: str, asks: bool, lets_go: bool) -> None:
+        """Only who was heard all the time since they asked can let go: others never had it."""
+        if asks:
+            self._on, self._by = True, source
+        elif lets_go and source == self._by:
+            self._on = False
+
+    def _moved(self, watch: Watch) -> float:
+        """How far the device is moved, as it says, or by its actions since it rested."""
+        if watch.motion is not None:
+            return watch.motion
         if watch.action is None:
-            self._on = self._on and watch.lost
             self._reference = None
-            return
+            return 0.0
         if self._reference is None:  # the first word shows where the device rests
             self._reference = {**watch.action, **self._resting}
-        said = watch.motion
-        moved = self._distance(watch.action, self._reference) if said is None else said
+        moved = self._distance(watch.action, self._reference)
         if moved > self._threshold:
-            self._on, self._moved_ns = True, watch.received_ns
             self._reference = {**watch.action, **self._resting}
-        elif watch.received_ns - self._moved_ns > self._idle_ns:
-            self._on = False
+        return moved
 
     def _distance(self, action: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
         """Of the element that moved most; another class counts as 1."""

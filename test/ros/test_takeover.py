@@ -188,6 +188,14 @@ def test_a_lease_takes_over_and_a_lost_device_leads_to_hold(ros):
     robot.wait_for_mode('hold')
     ros.spin_until(lambda: robot.told('teleop: '), what='the reason on /diagnostics')
     robot.values = {'engaged': 'false'}
+    ros.spin_for(0.3)
+    assert robot.decided[-1].values['mode'] == 'hold', 'nobody has let go of it'
+    answer = ros.call('supervisor/give_back')
+    assert (answer.success, 'as soon as the device is let go of' in answer.message) == (True, True)
+    robot.wait_for_mode('policy')
+    robot.values = {'engaged': 'true'}
+    robot.wait_for_mode('expert')
+    robot.values = {'engaged': 'false'}
     robot.wait_for_mode('policy')
 
 

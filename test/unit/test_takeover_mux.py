@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -121,6 +123,55 @@ def test_a_device_that_is_lost_in_the_middle_leads_to_hold_and_not_to_the_policy
     assert hands.run(2.0).mode is Mode.HOLD
     hands.wishes['teleop'] = {'arm': hands.at}
     assert hands.run().mode is Mode.EXPERT
+
+
+MOVED = {'arm': np.array([0.2, -0.2]), 'motion': '1.00'}
+LET_GO = {'engaged': 'false', 'reason': 'not engaged; call ~/engage'}
+
+
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+@pytest.mark.parametrize(
+    'gone', [None, {'engaged': 'false', 'reason': 'nothing on joy', 'lost': 'true'}]
+)
+def test_a_device_that_comes_back_gives_nothing_back_until_it_is_engaged_and_let_go(how, gone):
+    """The first word of a node that was started anew is 'not engaged': the policy drove at once."""
+    hands = started(how=how)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = gone
+    assert hands.run(1.0).mode is Mode.HOLD
+    hands.wishes['teleop'] = LET_GO
+    held = hands.run(3.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, 'teleop: not engaged; call ~/engage')
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = LET_GO
+    assert hands.run().mode is Mode.POLICY
+
+
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+def test_a_lost_device_is_replaced_by_a_button(how):
+    hands = started(how=how)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = None
+    assert hands.run(1.0).mode is Mode.HOLD
+    hands.mux.takeover.press(False)
+    assert hands.run(1.0).mode is Mode.POLICY, 'what it said before it was lost asks for nothing'
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+
+
+def test_another_node_does_not_let_go_of_what_the_first_one_holds():
+    hands = started(how='engaged')
+    assert hands.sent[-1].mode is Mode.EXPERT
+    hands.wishes['teleop'] = None
+    hands.step()
+    other = tick_action(hands.now_ns, **LET_GO)
+    status = dataclasses.replace(other.status, source='teleop_other')
+    other = dataclasses.replace(other, status=status)
+    hands.mux.offer('teleop', other, hands.now_ns, hands.now_ns)
+    assert hands.run().mode is Mode.HOLD
 
 
 def test_moving_the_device_takes_over_and_leaving_it_gives_back():
@@ -456,8 +507,10 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @property
     def asks(self):
-        """Whether the human asks for control, by what they said last."""
+        """Whether the human asks for control, by what they say now."""
         watch = self.hands.mux.watches['teleop']
+        if self.how != 'button' and self.hands.now_ns - STEP - watch.received_ns > 2 * TICK:
+            return False
         if self.how == 'engaged':
             return watch.values.get('engaged') == 'true'
         if self.how == 'moving':
