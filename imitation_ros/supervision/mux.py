@@ -422,6 +422,7 @@ class Mux:
                 action = self._guard.hold(self._dt_s)
         except Refused as error:
             self.stop(str(error))
+        self.takeover.sent(action, now_ns)
         self._tracking.sent(action)
         return Command(tick_ns, action, authority.mode, source, authority.reason)
 

@@ -7,8 +7,6 @@ back by what it says then: its human asks for control again, and lets go of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.frames.contract import Contract
 from imitation_ros.supervision.gates import GateConfig, GATES
@@ -40,7 +38,8 @@ class Takeover:
         threshold: motion that counts: what the device says of itself, since one that follows the
             robot gives other actions without being moved; else that of its actions, as a fraction
             of half the range of an element.
-        idle_s: of 'moving'.
+        idle_s: of 'moving'. A class of a gripper that the robot was told within that time is no
+            motion of a device that follows what it is told.
 
     Attributes:
         how: as given.
@@ -62,14 +61,28 @@ class Takeover:
             for name, part in contract.actions.items()
             if not part.discrete
         }
+        self._kept = [  # classes that stay in force, as a gripper's: a device may follow them
+            name
+            for name, part in contract.actions.items()
+            if part.discrete and part.on_stop == 'hold'
+        ]
+        self._executed: dict[str, Array] = {}  # what of those the robot was told last
+        self._told_ns: dict[tuple[str, int], int] = {}  # part and class → when it was told that
         self.press(False)
 
     def press(self, on: bool) -> None:
         """The human takes over, or gives back, by a button."""
         self._on = on
         self._by = ''  # node that was heard all the time since its human asked for control
-        self._reference: Action | None = None
+        self._reference: dict[str, Array] | None = None
         self._heard_ns = self._moved_ns = 0
+
+    def sent(self, command: Action, now_ns: int) -> None:
+        """Takes what the robot is told at a steady time: to say the same is nobody's motion."""
+        for name in self._kept:
+            if name in command:
+                self._executed[name] = command[name]
+                self._told_ns[name, int(command[name][0])] = now_ns
 
     def asked(self, watch: Watch, silent: bool = False) -> bool:
         """Whether a human asks for control now, given what their device said last.
@@ -109,14 +122,22 @@ class Takeover:
             return 0.0
         if self._reference is None:  # the first word shows where the device rests
             self._reference = {**watch.action, **self._resting}
-        moved = self._distance(watch.action, self._reference)
+        for name, executed in self._executed.items():
+            if watch.action[name] == executed:  # it follows the robot, and rests there
+                self._reference[name] = executed
+        moved = self._distance(watch.action, self._reference, watch.received_ns)
         if moved > self._threshold:
             self._reference = {**watch.action, **self._resting}
         return moved
 
-    def _distance(self, action: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
-        """Of the element that moved most; another class counts as 1."""
+    def _distance(self, action: Action, reference: Action, now_ns: int) -> float:
+        """Of the element that moved most; another class counts as 1, but none that is an echo."""
+        echoes = {key for key, told in self._told_ns.items() if now_ns - told <= self._idle_ns}
         return max(
-            float(np.abs((action[name] - value) / self._scales.get(name, 1)).max())
-            for name, value in reference.items()
+            (
+                float(np.abs((action[name] - value) / self._scales.get(name, 1)).max())
+                for name, value in reference.items()
+                if (name, int(action[name][0])) not in echoes
+            ),
+            default=0.0,
         )

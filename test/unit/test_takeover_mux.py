@@ -134,7 +134,7 @@ LET_GO = {'engaged': 'false', 'reason': 'not engaged; call ~/engage'}
     'gone', [None, {'engaged': 'false', 'reason': 'nothing on joy', 'lost': 'true'}]
 )
 def test_a_device_that_comes_back_gives_nothing_back_until_it_is_engaged_and_let_go(how, gone):
-    """The first word of a node that was started anew is 'not engaged': the policy drove at once."""
+    """A node that is started anew says 'not engaged' first: the policy drove at once."""
     hands = started(how=how)
     hands.wishes['teleop'] = MOVED
     assert hands.run().mode is Mode.EXPERT
@@ -268,6 +268,36 @@ def test_resume_on_hold_takes_nothing_from_the_human():
     assert hands.resume()[0]
     assert hands.sent[-1].mode is Mode.HOLD
     assert 'teleop' in hands.sent[-1].reason
+
+
+@pytest.mark.parametrize('late_ticks', [1, 3])
+def test_a_device_that_says_of_the_gripper_what_the_policy_did_is_not_moved(late_ticks):
+    """The policy closed its gripper, and the arm went to where the leader lay."""
+    hands, closed, rest = Hands(how='moving'), False, np.array([0.1, -0.1])
+    hands.wishes = {stream: {'arm': rest, 'gripper': False} for stream in hands.wishes}
+    hands.run()
+    hands.resume()
+    echoes = [False] * late_ticks
+    for index in range(60):
+        closed = closed != (index % 20 in (5, 7))  # it closes, and thinks better of it
+        hands.wishes['policy'] = {'arm': hands.at, 'gripper': closed}
+        hands.wishes['teleop'] = {'arm': rest, 'gripper': echoes.pop(0)}
+        assert hands.run(0.05).mode is Mode.POLICY
+        echoes.append(closed)
+    hands.wishes['policy'] = {'arm': hands.at, 'gripper': False}
+    hands.wishes['teleop'] = {'arm': rest, 'gripper': False}
+    assert hands.run(2.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'arm': rest, 'gripper': True}
+    assert hands.run(0.1).mode in (Mode.HANDOFF, Mode.EXPERT), 'nobody else closed it'
+
+
+def test_a_gripper_of_the_devices_own_is_no_motion_while_nobody_switches_it():
+    """Where the expert is asked about every tick it may be another one than the policy's."""
+    hands = started(how='moving', gate=GateConfig('shadow'))
+    for closed in (False, True, False):
+        hands.wishes['policy'] = {'arm': hands.at, 'gripper': closed}
+        hands.wishes['teleop'] = {'arm': hands.at, 'gripper': True}
+        assert hands.run(2.0).mode is Mode.POLICY
 
 
 def test_trembling_is_no_motion():
