@@ -309,8 +309,14 @@ def test_a_leader_that_lies_about_while_others_drive_says_nothing(ros):
     ros.spin_until(lambda: 'is 0.50 from the leader' in teleop.status.reason, what='far away')
     assert teleop.status.sent == 0
     assert teleop.status.values['engaged'] == 'true', 'nobody let go of it: no policy takes over'
+    ros.spin_until(lambda: teleop.status.values.get('motion') == '0.00', what='that it rests')
+    at['leader'][0] -= 0.5
+    ros.spin_until(lambda: float(teleop.status.values['motion']) > 0.1, what='its motion')
+    assert 'lost' not in teleop.status.values
+    at['leader'][0] += 0.5
     at['robot'] = at['robot'] - 0.4
     ros.spin_until(lambda: teleop.status.sent, what='an action from near')
+    assert 'motion' not in teleop.status.values, 'who stands still on purpose says where to be'
     at['leader'][-1] = 1.0
     ros.spin_until(lambda: teleop.status.reason == open_there, what='the gripper')
     said['labels'] = 'every'
@@ -415,6 +421,29 @@ def test_a_dead_man_switch_engages_the_relay_while_it_is_held(ros, patient):
     foreign.held = False
     teleop.wait_until_engaged(False)
     assert 'lost' not in teleop.status.values
+
+
+def test_a_relay_that_is_engaged_while_others_drive_says_nothing_from_far_away(ros, patient):
+    """Where a vendor's leader rested became the label of wherever the policy was."""
+    teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    said = {'mode': 'policy', 'source': 'policy', 'labels': 'every'}
+    ros.probe.create_timer(
+        0.02, lambda: decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+    )
+    ros.start(TeleopRelayNode, deadman='deadman', **patient)
+    teleop.wait_until_engaged()
+    foreign.robot = foreign.at + 0.5
+    ros.spin_until(lambda: 'is 0.50 from' in teleop.status.reason, what='silence')
+    assert (teleop.status.sent, teleop.status.values['engaged']) == (0, 'true')
+    foreign.at = foreign.at - 0.5
+    ros.spin_until(lambda: float(teleop.status.values['motion']) > 0.1, what='its motion')
+    foreign.at = foreign.robot
+    ros.spin_until(lambda: teleop.status.sent, what='commands from near')
+    foreign.robot = foreign.at + 0.5
+    ros.spin_until(lambda: not teleop.status.sent, what='silence again')
+    said.update(mode='expert', source='teleop_relay')
+    ros.spin_until(lambda: teleop.status.sent, what='who drives may run ahead')
 
 
 def test_a_latched_part_is_in_force_until_its_next_command(ros, patient):

@@ -199,6 +199,21 @@ def test_a_device_that_follows_the_robot_takes_over_when_it_is_moved_and_not_bef
     assert hands.run(0.4).mode is Mode.POLICY
 
 
+def test_moving_a_device_that_is_too_far_away_to_follow_holds_until_it_is_near():
+    """While the policy drives a leader is mostly far: it was moved, and the policy went on."""
+    hands, far = started(how='moving', idle_s=0.5), 'j0 is 0.50 from the leader'
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.01'}
+    assert hands.run(2.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.20'}
+    held = hands.run(1.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, f'teleop: {far}')
+    hands.wishes['teleop'] = {'arm': hands.at + 0.02}
+    assert hands.run().mode is Mode.EXPERT
+    assert hands.run(1.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.20', 'engaged': 'false'}
+    assert hands.run(1.0).mode is Mode.POLICY, 'nobody says that it is held'
+
+
 @pytest.mark.parametrize('gate', ['beta', 'shadow', 'ensemble'])
 def test_a_lease_does_not_go_with_a_gate_that_asks_about_every_tick(gate):
     """An engaged device always drove, and one that was not gave no labels: nothing was learned."""

@@ -14,6 +14,7 @@ from imitation_ros.teleop.jog import Jog
 from imitation_ros.teleop.joy import JoyMap, Joystick
 from imitation_ros.teleop.keyboard import Keyboard
 from imitation_ros.teleop.leader import Leader, LeaderMap
+from imitation_ros.teleop.motion import Motion
 from imitation_ros.teleop.skill import Skilled
 from imitation_ros.teleop.terminal import Terminal, TerminalError
 from imitation_ros.types import Frame
@@ -275,6 +276,18 @@ def test_a_leader_too_far_away_names_the_joint():
     assert follower.too_far(action, measured) == (
         'panda_joint4 is 0.50 from the leader (at most 0.2)'
     )
+
+
+def test_the_motion_of_a_device_is_that_of_the_last_second_whatever_its_gripper_says():
+    of = contract('panda_position')
+    motion, half = Motion(of), (of.actions['arm'].high[0] - of.actions['arm'].low[0]) / 2
+    moves = [motion.of({'arm': np.zeros(7), 'gripper': np.array([n % 2])}, n) for n in range(9)]
+    assert moves == [0.0] * 9
+    moved = {'arm': np.eye(7)[0] * half / 4, 'gripper': np.array([0])}
+    assert motion.of(moved, S // 2) == pytest.approx(0.25)
+    assert motion.of(moved, S) == pytest.approx(0.25)
+    assert motion.of(moved, S + S // 2) == 0.0
+    assert motion.of({**moved, 'arm': moved['arm'] * 9}, 2 * S) == 1.0
 
 
 @pytest.mark.parametrize(
