@@ -51,6 +51,7 @@ class DeviceNode(ManagedNode):
             and the robot holds.
         motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
         driving: whether its actions are executed.
+        stopped: whether nobody has authority.
         watched: whether the expert is asked about every tick, whoever drives.
         executed: discrete part → index of the class that others told it last, where that is known.
     """
@@ -83,7 +84,7 @@ class DeviceNode(ManagedNode):
         self._asked: list[int] = []  # ticks to go until authority is asked for
         self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
-        self.driving = self.watched = False
+        self.driving, self.stopped, self.watched = False, True, False
         self.executed: dict[str, int] = {}
         self._motion = Motion(self.contract)
         self.open_device()
@@ -209,6 +210,7 @@ class DeviceNode(ManagedNode):
             return
         mine = values.get('source') == self.get_name()
         self.driving = mine and values.get('mode') in (Mode.EXPERT.value, Mode.HANDOFF.value)
+        self.stopped = values.get('mode') == Mode.STOPPED.value
         self.watched = values.get('labels') == EVERY
         if self.driving:
             return  # what it is told now is our own word

@@ -85,18 +85,54 @@ def test_keys_become_actions_and_silence_is_not_engaged(terminal, ros):
         lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs),
         contract='panda_twist',
         held_s=0.2,
-        engaged_s=0.4,
     )
     teleop.wait_until_engaged(False)
-    assert (teleop.status.sent, teleop.status.reason) == (0, 'no key is pressed')
+    assert (teleop.status.sent, teleop.status.reason) == (0, 'no key that moves is pressed')
     os.write(keyboard, b'wq')
     teleop.wait_until_engaged()
     ros.spin_until(lambda: teleop.moves() == (0.2, 0.0, 0.2), what='the motion')
     assert teleop.status.values['fingerprint'] == TWIST.fingerprint
-    ros.spin_until(lambda: teleop.moves() == (0.0, 0.0, 0.0), what='the stop')
     teleop.wait_until_engaged(False)
+    assert teleop.moves() == (0.2, 0.0, 0.2), 'nobody said to stand still'
     os.write(keyboard, b' ')
     ros.spin_until(lambda: teleop.gripper and teleop.gripper[-1].data, what='the gripper')
+
+
+def test_with_a_policy_only_keys_that_move_engage_and_a_pause_is_no_letting_go(terminal, ros):
+    """Any key took over for a second, standing still, and after it the policy drove on."""
+    keyboard, fd = terminal
+    teleop = Teleop(ros, TWIST)
+    resumes, gives = serve(ros, 'supervisor/resume'), serve(ros, 'supervisor/give_back')
+    for name in ('recorder/start', 'recorder/success'):
+        serve(ros, name)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    said = {'mode': 'policy', 'source': 'policy'}
+    ros.probe.create_timer(
+        0.02, lambda: decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+    )
+    ros.publisher('policy/status', STATUS_TYPE)
+    node = ros.start(
+        lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist', held_s=0.2
+    )
+    ros.spin_until(lambda: node.count_publishers('policy/status') and not node.stopped)
+    os.write(keyboard, b'hrg\n')
+    ros.spin_until(lambda: resumes, what='resume')
+    assert not teleop.arm
+    os.write(keyboard, b'w')
+    ros.spin_until(lambda: teleop.arm, what='an action')
+    ros.spin_until(lambda: teleop.status.reason, what='a pause')
+    ros.spin_for(1.5)
+    assert (teleop.status.sent, teleop.status.values['engaged']) == (0, 'true')
+    assert teleop.status.values['motion'] == '0.00', 'with takeover moving it gives back'
+    assert all(message.twist.linear.x > 0 for message in teleop.arm)
+    os.write(keyboard, b'b')
+    ros.spin_until(lambda: gives, what='the service')
+    teleop.wait_until_engaged(False)
+    assert 'lost' not in teleop.status.values
+    os.write(keyboard, b'w')
+    teleop.wait_until_engaged()
+    said.update(mode='stopped', source='')
+    teleop.wait_until_engaged(False)
 
 
 def test_the_keyboard_keeps_what_the_policy_holds(terminal, ros):

@@ -162,6 +162,21 @@ def test_a_lost_device_is_replaced_by_a_button(how):
     assert hands.run().mode is Mode.EXPERT
 
 
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+def test_a_pause_at_the_keyboard_holds_until_it_gives_back(how):
+    """After a second without a key the policy drove."""
+    hands = started(how=how, idle_s=3.0)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = {'reason': 'no key that moves is pressed', 'motion': '0.00'}
+    held = hands.run(2.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, 'teleop: no key that moves is pressed')
+    later = hands.run(2.0).mode
+    assert later is (Mode.HOLD if how == 'engaged' else Mode.POLICY), 'left alone for idle_s'
+    hands.wishes['teleop'] = LET_GO
+    assert hands.run().mode is Mode.POLICY
+
+
 def test_another_node_does_not_let_go_of_what_the_first_one_holds():
     hands = started(how='engaged')
     assert hands.sent[-1].mode is Mode.EXPERT

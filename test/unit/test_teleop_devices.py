@@ -133,16 +133,13 @@ def test_a_part_that_cannot_be_jogged_is_named():
 
 
 def test_keys_move_while_they_are_held_and_stop_afterwards():
-    keyboard = Keyboard(3, held_s=0.5, engaged_s=1.0)
-    assert not keyboard.engaged(0)
+    keyboard = Keyboard(3, held_s=0.5)
     for key in 'wdq':
         assert keyboard.press(key, 10 * S) is None
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 4), [1, -1, 1])
     keyboard.press('S', 10 * S + S // 4)
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 4), [-1, -1, 1])
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 2), [-1, 0, 0])
-    assert keyboard.engaged(11 * S)
-    assert not keyboard.engaged(11 * S + S // 4)
 
 
 @pytest.mark.parametrize(
@@ -159,11 +156,23 @@ def test_keys_ask_for_what_the_help_says(key, request_):
     assert Keyboard(3).press(key, 0) == request_
 
 
-def test_stop_lets_go_of_the_keys():
+@pytest.mark.parametrize('key', 'tb')
+def test_stop_and_give_back_let_go_of_the_keys(key):
     keyboard = Keyboard(3)
     keyboard.press('w', 0)
-    keyboard.press('t', 1)
+    keyboard.press('g', 0)
+    assert keyboard.resumes(1)
+    keyboard.press(key, 1)
     np.testing.assert_array_equal(keyboard.deflection(2), [0, 0, 0])
+    assert not keyboard.resumes(2)
+
+
+def test_authority_is_asked_for_as_long_as_a_key_counts_as_held():
+    keyboard = Keyboard(3, held_s=0.5)
+    assert not keyboard.resumes(0)
+    keyboard.press('g', S)
+    assert keyboard.resumes(S + S // 4)
+    assert not keyboard.resumes(S + S // 2)
 
 
 def test_the_help_names_every_pair_of_keys_in_use():
