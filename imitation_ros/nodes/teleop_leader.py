@@ -101,7 +101,9 @@ class TeleopLeaderNode(DeviceNode):
         self._engaged = request.data and not problem
         self.lost = self.lost and bool(problem)
         response.success = not problem
-        response.message = problem or ('engaged' if self._engaged else 'let go')
+        warning = self._leader.presumed(self.executed)
+        engaged = f'engaged; {warning}' if warning else 'engaged'
+        response.message = problem or (engaged if self._engaged else 'let go')
         return response
 
     def _mismatch(self, gripper: bool = True) -> str:

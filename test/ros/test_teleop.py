@@ -303,7 +303,8 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     teleop.wait_until_engaged()
     assert engage(False).message == 'let go'
     teleop.wait_until_engaged(False)
-    ros.spin_until(lambda: engage().success, what='engagement again')
+    told = "engaged; nobody has told gripper a class yet: it will be told 'open'"
+    ros.spin_until(lambda: engage().message == told, what='engagement again')
     teleop.wait_until_engaged()
     at['leader'] = np.full(7, np.nan)
     ros.spin_until(lambda: "'panda_joint1' is nan" in teleop.status.reason, what='the reason')

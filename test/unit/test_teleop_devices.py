@@ -274,6 +274,7 @@ def test_a_leader_without_a_gripper_joint_leaves_the_gripper_as_it_is():
     )
     assert with_joint.other_gripper(action, {'gripper': 0}) == ''
     assert with_joint.other_gripper(action, {}) == '', 'nobody has told it anything yet'
+    assert with_joint.presumed({}) == leader().presumed({'gripper': 1}) == ''
 
 
 def test_a_leader_too_far_away_names_the_joint():
