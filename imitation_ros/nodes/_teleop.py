@@ -51,7 +51,7 @@ class DeviceNode(ManagedNode):
             and the robot holds.
         motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
         driving: whether its actions are executed.
-        stopped: whether nobody has authority.
+        idle: whether nobody has authority: the supervisor is stopped.
         watched: whether the expert is asked about every tick, whoever drives.
         executed: discrete part → index of the class that others told it last, where that is known.
     """
@@ -84,7 +84,7 @@ class DeviceNode(ManagedNode):
         self._asked: list[int] = []  # ticks to go until authority is asked for
         self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
-        self.driving, self.stopped, self.watched = False, True, False
+        self.driving, self.idle, self.watched = False, True, False
         self.executed: dict[str, int] = {}
         self._motion = Motion(self.contract)
         self.open_device()
@@ -210,7 +210,7 @@ class DeviceNode(ManagedNode):
             return
         mine = values.get('source') == self.get_name()
         self.driving = mine and values.get('mode') in (Mode.EXPERT.value, Mode.HANDOFF.value)
-        self.stopped = values.get('mode') == Mode.STOPPED.value
+        self.idle = values.get('mode') == Mode.STOPPED.value
         self.watched = values.get('labels') == EVERY
         if self.driving:
             return  # what it is told now is our own word

@@ -66,7 +66,7 @@ class TeleopKeyboardNode(DeviceNode):
         deflection = self._keyboard.deflection(now_ns)
         self._jog.follow(self.driving, self.executed)
         self.motion = self._jog.motion(deflection)
-        self.held = not self.stopped and (self.held or bool(deflection.any()))
+        self.held = not self.idle and (self.held or bool(deflection.any()))
         if not self.motion and not self._begins(now_ns):
             self._jog.release()
             return None, 'no key that moves is pressed'

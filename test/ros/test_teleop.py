@@ -114,7 +114,7 @@ def test_with_a_policy_only_keys_that_move_engage_and_a_pause_is_no_letting_go(t
     node = ros.start(
         lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist', held_s=0.2
     )
-    ros.spin_until(lambda: node.count_publishers('policy/status') and not node.stopped)
+    ros.spin_until(lambda: node.count_publishers('policy/status') and not node.idle)
     os.write(keyboard, b'hrg\n')
     ros.spin_until(lambda: resumes, what='resume')
     assert not teleop.arm
