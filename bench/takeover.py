@@ -39,6 +39,7 @@ SPEED = 0.4
 SEEN = 0.01
 """Share of it that cannot be the policy's."""
 TIMEOUT_S = 30.0
+UNTIL_THE_POLICY_DRIVES = {'stopped': 'supervisor/resume', 'hold': 'supervisor/give_back'}
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -127,7 +128,11 @@ class Human:
         self._say_until(self._policy, None)
 
     def _say_until(self, event: threading.Event, action: dict[str, Any] | None) -> None:
-        """Says the same each tick until something happens; gives a stopped robot its gate."""
+        """Says the same each tick until something happens.
+
+        Gives a stopped robot its gate; and gives back where that was not heard, since the machine
+        was too busy just then.
+        """
         deadline = time.monotonic() + TIMEOUT_S
         engaged = 'false' if action is None else 'true'
         reason = 'dead-man button is up' if action is None else ''
@@ -137,12 +142,9 @@ class Human:
             now_ns = self._graph.node.get_clock().now().nanoseconds
             self._stream.send(now_ns, action, reason, lambda: {'engaged': engaged})
             event.wait(1 / RATE_HZ)
-            if self._mode == 'stopped' and action is None:
-                self._resume()
-
-    def _resume(self) -> None:
-        with suppress(GraphError):  # as long as the policy is not live
-            self._graph.call('supervisor/resume')
+            if action is None and self._mode in UNTIL_THE_POLICY_DRIVES:
+                with suppress(GraphError):  # as long as the policy is not live
+                    self._graph.call(UNTIL_THE_POLICY_DRIVES[self._mode])
 
     def _on_command(self, message: Any) -> None:
         # What is left of the turn before has the other sign.

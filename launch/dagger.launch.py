@@ -5,7 +5,8 @@ On a real robot, or (`sim:=true`) on the simulated arm. Begin an episode by /rec
 /recorder/success or /recorder/failure.
 /trainer/train begins a round, as `labels_per_round` new labels do. The keyboard needs a terminal
 of its own: `teleop:=none`, and beside it `ros2 run imitation_ros teleop_keyboard --ros-args
--p contract:=panda_twist -p use_sim_time:=true`.
+-p contract:=panda_twist -p use_sim_time:=true`. A key that moves takes over there, the robot holds
+while none is pressed, and `b` gives control back.
 """
 
 from imitation_ros.nodes._launching import chosen, declare_config, node, value
@@ -53,7 +54,8 @@ def generate_launch_description():
                 'takeover',
                 default_value='engaged',
                 choices=['engaged', 'button', 'moving'],
-                description='How a person takes over: as long as the device is engaged, by '
+                description='How a person takes over: as long as the device is engaged (the '
+                'keyboard from a key that moves until the key b), by '
                 '/supervisor/take and /supervisor/give_back, or by moving the device. The gates '
                 'beta, shadow and ensemble need one of the latter two. '
                 'The script of teleop:=expert is always engaged, unless correct_above is set.',

@@ -21,6 +21,7 @@ from imitation_ros.nodes._params import NodeParams, param, ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gating import EVERY
+from imitation_ros.teleop.motion import Motion
 from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
@@ -50,6 +51,7 @@ class DeviceNode(ManagedNode):
             and the robot holds.
         motion: how far somebody moves the device now, 0 to 1; None for one that cannot tell.
         driving: whether its actions are executed.
+        idle: whether nobody has authority: the supervisor is stopped.
         watched: whether the expert is asked about every tick, whoever drives.
         executed: discrete part → index of the class that others told it last, where that is known.
     """
@@ -83,8 +85,9 @@ class DeviceNode(ManagedNode):
         self._stopped = False  # whether a stop is the last word, and not a resume
         self._heard_ns = self._late_ns = 0  # of the device's last message
         self.contract = load_contract(self.params.contract)
-        self.driving = self.watched = False
+        self.driving, self.idle, self.watched = False, True, False
         self.executed: dict[str, int] = {}
+        self._motion = Motion(self.contract)
         self.open_device()
         self._actions = ActionStream(self, self.contract, 'teleop')
         self._subscribe_feedback()
@@ -146,6 +149,21 @@ class DeviceNode(ManagedNode):
         age_s = silent_s + max(0.0, late_s)
         return f'{topic} is {age_s:.2f} s old' if age_s > timeout_s else ''
 
+    def unless(self, problem: str, action: Action, now_ns: int) -> tuple[Action | None, str]:
+        """The action of an engaged device, or None where the robot cannot follow it, and why.
+
+        It is no label of where others brought the robot, but its motion takes over all the same.
+        Beside an action there is no motion: who stands still on purpose says where to be.
+
+        Args:
+            problem: why the robot cannot follow, or ''.
+            action: of this tick.
+            now_ns: steady time.
+        """
+        moved = self._motion.of(action, now_ns)
+        self.held, self.motion = bool(problem), moved if problem else None
+        return None if problem else action, problem
+
     def ask(self, service: str) -> None:
         """Calls a Trigger service and tells the operator the answer.
 
@@ -174,10 +192,11 @@ class DeviceNode(ManagedNode):
             if not self.active:
                 return
             tick_ns = self.get_clock().now().nanoseconds
-            values = {'engaged': 'true' if action is not None or self.held else 'false'}
+            somebody = action is not None or self.held
+            values = {'engaged': 'true' if somebody else 'false'}
             if action is None and self.lost:
                 values['lost'] = 'true'
-            if action is not None and self.motion is not None:
+            if somebody and self.motion is not None:
                 values['motion'] = f'{self.motion:.2f}'
             self._actions.send(tick_ns, action, reason, lambda: values)
         self._asked = [ticks - 1 for ticks in self._asked]
@@ -209,6 +228,7 @@ class DeviceNode(ManagedNode):
             return
         mine = values.get('source') == self.get_name()
         self.driving = mine and values.get('mode') in (Mode.EXPERT.value, Mode.HANDOFF.value)
+        self.idle = values.get('mode') == Mode.STOPPED.value
         self.watched = values.get('labels') == EVERY
         if self.driving:
             return  # what it is told now is our own word

@@ -437,10 +437,12 @@ class SupervisorNode(ManagedNode):
     def _on_give_back(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        return self._press(False, 'the human has given back', response)
+        by_device = self.params.takeover != BUTTON  # which may still be in their hands
+        text = 'the human gives back as soon as the device is let go of'
+        return self._press(False, text if by_device else 'the human has given back', response)
 
     def _press(self, on: bool, text: str, response: Trigger.Response) -> Trigger.Response:
-        if self.params.takeover != BUTTON:
+        if on and self.params.takeover != BUTTON:
             refusal = f"parameter takeover is '{self.params.takeover}'; valid here: '{BUTTON}'"
             return _respond(response, False, refusal)
         authority = self._mux.authority

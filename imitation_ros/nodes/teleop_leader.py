@@ -75,16 +75,15 @@ class TeleopLeaderNode(DeviceNode):
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """Where the leader is now."""
         self.held = False
-        if self._lacking(now_ns):
+        lacking = self._lacking(now_ns)
+        if lacking or self._action is None:
             self.lost = self.lost or self._engaged
             self._engaged = False  # who comes back must say so
-            return None, self._lacking(now_ns)
+            return None, lacking
         if not self._engaged:
             return None, 'not engaged; call ~/engage'
-        # What the robot cannot follow from where others brought it is no label of that place.
         problem = '' if self.driving else self._mismatch(gripper=not self.watched)
-        self.held = self.lost = bool(problem)
-        return None if problem else self._action, problem
+        return self.unless(problem, self._action, now_ns)
 
     def _lacking(self, now_ns: int) -> str:
         return self.unheard(self.params.topic, self.params.timeout_s, now_ns) or self._problem
@@ -102,7 +101,9 @@ class TeleopLeaderNode(DeviceNode):
         self._engaged = request.data and not problem
         self.lost = self.lost and bool(problem)
         response.success = not problem
-        response.message = problem or ('engaged' if self._engaged else 'let go')
+        warning = self._leader.presumed(self.executed)
+        engaged = f'engaged; {warning}' if warning else 'engaged'
+        response.message = problem or (engaged if self._engaged else 'let go')
         return response
 
     def _mismatch(self, gripper: bool = True) -> str:

@@ -66,6 +66,7 @@ class TeleopRelayNode(DeviceNode):
 
     def device_action(self, now_ns: int) -> tuple[Action | None, str]:
         """What was commanded last, if it is fresh and a person stands behind it."""
+        self.held = False
         action, reason = self._relay.action(now_ns)
         reason = reason or self._silent_deadman(now_ns)
         if action is None or reason:
@@ -74,7 +75,10 @@ class TeleopRelayNode(DeviceNode):
             return None, reason
         if not self._engaged:
             reason = self._engage(action) if self._held else self._how
-        return (action, '') if self._engaged else (None, reason)
+        if not self._engaged:
+            return None, reason
+        problem = '' if self.driving else self._relay.too_far(action, self.measured())
+        return self.unless(problem, action, now_ns)
 
     @property
     def _how(self) -> str:

@@ -343,6 +343,12 @@ class Mux:
             for stream, watch in self.watches.items()
         }
 
+    def _silent(self, watch: Watch, tick_ns: int, now_ns: int) -> bool:
+        """Whether a source said nothing of this tick, or in real time for too long."""
+        if self._lockstep:
+            return watch.tick_ns != tick_ns
+        return now_ns - watch.received_ns > self._stale_after_ns
+
     def _start_gate(self, config: GateConfig | None, matched: Collection[str]) -> None:
         """A new episode for the gate; what it has learned stays while its settings do."""
         if config is None:
@@ -363,7 +369,7 @@ class Mux:
             stream: None if problems[stream] else watch.action
             for stream, watch in self.watches.items()
         }
-        takeover = self.takeover.asked(teleop)
+        takeover = self.takeover.asked(teleop, self._silent(teleop, tick_ns, now_ns))
         choice = self.gating.choose(tick_ns, actions, policy.values, takeover)
         stream, reason = choice.stream, choice.reason
         if stream != 'policy' or self.authority.drives('policy'):
@@ -427,6 +433,7 @@ class Mux:
                 action = self._guard.hold(self._dt_s)
         except Refused as error:
             self.stop(str(error))
+        self.takeover.sent(action, now_ns)
         self._tracking.sent(action)
         if authority.gated:
             self.corrections.update(tick_ns, authority.mode, self.watches['policy'].values)

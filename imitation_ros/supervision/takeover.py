@@ -1,12 +1,11 @@
 """Takeover: how a human says 'I drive now', and gives control back.
 
 Whoever took over and falls silent keeps it, and the robot holds: control goes back by saying so,
-never by a lost connection.
+never by a lost connection. A device that was lost, or whose node was started anew, gives nothing
+back by what it says then: its human asks for control again, and lets go of it.
 """
 
 from __future__ import annotations
-
-from collections.abc import Mapping
 
 from imitation_ros.errors import ImitationError, one_of
 from imitation_ros.frames.contract import Contract
@@ -39,7 +38,8 @@ class Takeover:
         threshold: motion that counts: what the device says of itself, since one that follows the
             robot gives other actions without being moved; else that of its actions, as a fraction
             of half the range of an element.
-        idle_s: of 'moving'.
+        idle_s: of 'moving'. A class of a gripper that the robot was told within that time is no
+            motion of a device that follows what it is told.
 
     Attributes:
         how: as given.
@@ -61,41 +61,83 @@ class Takeover:
             for name, part in contract.actions.items()
             if not part.discrete
         }
+        self._kept = [  # classes that stay in force, as a gripper's: a device may follow them
+            name
+            for name, part in contract.actions.items()
+            if part.discrete and part.on_stop == 'hold'
+        ]
+        self._executed: dict[str, Array] = {}  # what of those the robot was told last
+        self._told_ns: dict[tuple[str, int], int] = {}  # part and class → when it was told that
         self.press(False)
 
     def press(self, on: bool) -> None:
         """The human takes over, or gives back, by a button."""
         self._on = on
-        self._reference: Action | None = None
+        self._by = ''  # node that was heard all the time since its human asked for control
+        self._reference: dict[str, Array] | None = None
         self._heard_ns = self._moved_ns = 0
 
-    def asked(self, watch: Watch) -> bool:
-        """Whether a human asks for control now, given what their device said last."""
-        if self.how == ENGAGED and watch.tick_ns is not None:
-            self._on = watch.values.get('engaged') == 'true' or (self._on and watch.lost)
-        elif self.how == MOVING and watch.received_ns != self._heard_ns:
+    def sent(self, command: Action, now_ns: int) -> None:
+        """Takes what the robot is told at a steady time: to say the same is nobody's motion."""
+        for name in self._kept:
+            if name in command:
+                self._executed[name] = command[name]
+                self._told_ns[name, int(command[name][0])] = now_ns
+
+    def asked(self, watch: Watch, silent: bool = False) -> bool:
+        """Whether a human asks for control now, given what their device said last.
+
+        Args:
+            watch: of the device.
+            silent: whether that is too old to be said of now.
+        """
+        if self.how == BUTTON:
+            return self._on
+        engaged = watch.values.get('engaged') == 'true'
+        if silent or (watch.lost and not engaged):
+            self._by = ''
+        elif self.how == ENGAGED:
+            self._hear(watch.source, engaged, not engaged)
+        elif watch.received_ns != self._heard_ns:
             self._heard_ns = watch.received_ns
-            self._follow(watch)
+            moved = engaged and self._moved(watch) > self._threshold
+            self._moved_ns = watch.received_ns if moved else self._moved_ns
+            idle = watch.received_ns - self._moved_ns > self._idle_ns
+            self._hear(watch.source, moved, idle or not engaged)
         return self._on
 
-    def _follow(self, watch: Watch) -> None:
-        if watch.action is None:
-            self._on = self._on and watch.lost
-            self._reference = None
-            return
-        if self._reference is None:  # the first word shows where the device rests
-            self._reference = {**watch.action, **self._resting}
-        said = watch.motion
-        moved = self._distance(watch.action, self._reference) if said is None else said
-        if moved > self._threshold:
-            self._on, self._moved_ns = True, watch.received_ns
-            self._reference = {**watch.action, **self._resting}
-        elif watch.received_ns - self._moved_ns > self._idle_ns:
+    def _hear(self, source: str, asks: bool, lets_go: bool) -> None:
+        """Only who was heard all the time since they asked can let go: others never had it."""
+        if asks:
+            self._on, self._by = True, source
+        elif lets_go and source == self._by:
             self._on = False
 
-    def _distance(self, action: Mapping[str, Array], reference: Mapping[str, Array]) -> float:
-        """Of the element that moved most; another class counts as 1."""
+    def _moved(self, watch: Watch) -> float:
+        """How far the device is moved, as it says, or by its actions since it rested."""
+        if watch.motion is not None:
+            return watch.motion
+        if watch.action is None:
+            self._reference = None
+            return 0.0
+        if self._reference is None:  # the first word shows where the device rests
+            self._reference = {**watch.action, **self._resting}
+        for name, executed in self._executed.items():
+            if watch.action[name] == executed:  # it follows the robot, and rests there
+                self._reference[name] = executed
+        moved = self._distance(watch.action, self._reference, watch.received_ns)
+        if moved > self._threshold:
+            self._reference = {**watch.action, **self._resting}
+        return moved
+
+    def _distance(self, action: Action, reference: Action, now_ns: int) -> float:
+        """Of the element that moved most; another class counts as 1, but none that is an echo."""
+        echoes = {key for key, told in self._told_ns.items() if now_ns - told <= self._idle_ns}
         return max(
-            float(np.abs((action[name] - value) / self._scales.get(name, 1)).max())
-            for name, value in reference.items()
+            (
+                float(np.abs((action[name] - value) / self._scales.get(name, 1)).max())
+                for name, value in reference.items()
+                if (name, int(action[name][0])) not in echoes
+            ),
+            default=0.0,
         )

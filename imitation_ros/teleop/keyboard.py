@@ -1,7 +1,7 @@
 """Keys → deflections, switches and requests.
 
 A terminal tells of key presses, never of releases: a key counts as held for `held_s` after its
-last press or repeat, and the operator as present for `engaged_s` after any key.
+last press or repeat.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ import numpy as np
 PAIRS = ('ws', 'ad', 'qe', 'ik', 'jl', 'uo', 'nm')
 """Element → the key that moves it up, and the one that moves it down."""
 
+RESUME, STOP, GIVE_BACK = 'supervisor/resume', 'supervisor/stop', 'supervisor/give_back'
+
 REQUESTS = {
-    'g': 'supervisor/resume',
-    't': 'supervisor/stop',
+    'g': RESUME,
+    't': STOP,
     'c': 'supervisor/take',
-    'b': 'supervisor/give_back',
+    'b': GIVE_BACK,
     'y': 'supervisor/discard_correction',
     'z': 'sim_arm/reset',
     'r': 'recorder/start',
@@ -37,11 +39,10 @@ class Keyboard:
     Args:
         size: elements that can be moved.
         held_s: longer than the delay before the terminal repeats a held key.
-        engaged_s: without a key for that long, the operator is taken to be away.
     """
 
-    def __init__(self, size: int, held_s: float = 0.5, engaged_s: float = 1.0) -> None:
-        self._held_ns, self._engaged_ns = round(held_s * 1e9), round(engaged_s * 1e9)
+    def __init__(self, size: int, held_s: float = 0.5) -> None:
+        self._held_ns = round(held_s * 1e9)
         self._keys = {
             key: (element, sign)
             for element, pair in enumerate(PAIRS[:size])
@@ -49,21 +50,24 @@ class Keyboard:
         }
         self._size = size
         self._pressed: dict[str, int] = {}
-        self._last_ns: int | None = None
+        self._resumed_ns: int | None = None
 
     def press(self, key: str, now_ns: int) -> str | None:
         """Takes a key; returns 'switch', 'help', the service that it asks for, or None."""
         key = key.lower()
-        self._last_ns = now_ns
         if key in self._keys:
             element, sign = self._keys[key]
             opposite = PAIRS[element][1 if sign > 0 else 0]
             self._pressed.pop(opposite, None)
             self._pressed[key] = now_ns
             return None
-        if key == 't':
+        request = {SWITCH: 'switch', HELP: 'help'}.get(key) or REQUESTS.get(key)
+        if request == RESUME:
+            self._resumed_ns = now_ns
+        elif request in (STOP, GIVE_BACK):
             self._pressed.clear()
-        return {SWITCH: 'switch', HELP: 'help'}.get(key) or REQUESTS.get(key)
+            self._resumed_ns = None
+        return request
 
     def deflection(self, now_ns: int) -> Array:
         """The deflection (size,) of the keys that are held now."""
@@ -74,9 +78,9 @@ class Keyboard:
                 vector[element] = sign
         return vector
 
-    def engaged(self, now_ns: int) -> bool:
-        """Whether somebody is there."""
-        return self._last_ns is not None and now_ns - self._last_ns < self._engaged_ns
+    def resumes(self, now_ns: int) -> bool:
+        """Whether authority was asked for just now."""
+        return self._resumed_ns is not None and now_ns - self._resumed_ns < self._held_ns
 
     def help(self) -> str:
         """The keys, for people."""

@@ -21,7 +21,7 @@ class LeaderMap:
         scales: factor of each.
         offsets: added after that, in the contract's units.
         gripper_joint: leader joint that switches the gripper, '' if there is none: it then stays
-            as it is.
+            as it was told last; see `Leader.presumed`.
         gripper_threshold: position between its classes.
         gripper_classes: class below and above the threshold.
     """
@@ -73,7 +73,7 @@ class Leader:
             names: of its joints.
             positions: of those.
             executed: discrete part → index of the class that it was told last, where that is
-                known. Without a gripper joint it stays that.
+                known. Without a gripper joint it stays that, where it is known.
 
         Raises:
             MessageError: a joint is missing, or not finite.
@@ -89,6 +89,13 @@ class Leader:
                 chosen = classes.index(mapping.gripper_classes[above])
             action[name] = np.array([chosen])
         return action
+
+    def presumed(self, executed: Mapping[str, int]) -> str:
+        """Which gripper gets a class that nobody has said, since an action needs one, or ''."""
+        for name, classes in self._grippers.items():
+            if not self._map.gripper_joint and name not in executed:
+                return f"nobody has told {name} a class yet: it will be told '{classes[0]}'"
+        return ''
 
     def other_gripper(self, action: Action, executed: Mapping[str, int]) -> str:
         """Which gripper of the robot is not as the leader's, and might drop a thing, or ''."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import time
 
 from imitation_ros.frames.status import Status, STATUS_TYPE
@@ -12,6 +14,7 @@ from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.nodes.recorder import RecorderNode
 from imitation_ros.nodes.supervisor import SupervisorNode
 from imitation_ros.nodes.teleop_joy import TeleopJoyNode
+from imitation_ros.nodes.teleop_keyboard import TeleopKeyboardNode
 from imitation_ros.policies.checkpoint import load_checkpoint, save_checkpoint
 import numpy as np
 import pytest
@@ -187,6 +190,37 @@ def test_a_joystick_takes_over_where_the_policy_is_and_drops_nothing(ros):
     assert Status.decode(said[-1]).values['motion'] == '0.00'
 
 
+def test_a_key_takes_over_a_pause_holds_and_another_key_gives_back(ros):
+    """The keyboard gave back after a second without a key, and took over by `g`."""
+    keyboard, fd = pty.openpty()
+    robot = Robot(ros, stream='policy', gate='human', takeover='engaged', stale_after_s=1.0)
+    robot.live()
+    slow = {'contract': 'panda_position', 'speed': 0.05}  # the policy will not be far away
+    node = ros.start(lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), **slow)
+    ros.spin_until(lambda: node.count_subscribers('teleop/status'))
+    ros.spin_until(lambda: node.count_publishers('policy/status'))
+
+    def press(key, mode):
+        os.write(keyboard, key)
+        robot.wait_for_mode(mode)
+
+    ros.spin_until(lambda: ros.call('supervisor/resume').success, what='resume')
+    robot.wait_for_mode('policy')
+    press(b'w', 'expert')
+    robot.wait_for_mode('hold')
+    os.write(keyboard, b'g')
+    ros.spin_for(1.0)
+    assert robot.decided[-1].values['mode'] == 'hold'
+    press(b'b', 'policy')
+    press(b't', 'stopped')
+    began = len(robot.decided)
+    press(b'g', 'policy')
+    assert 'expert' not in {each.values['mode'] for each in robot.decided[began:]}
+    node.close()
+    os.close(keyboard)
+    os.close(fd)
+
+
 def test_a_lease_takes_over_and_a_lost_device_leads_to_hold(ros):
     robot = Shared(ros, takeover='engaged')
     robot.values = {'engaged': 'false'}
@@ -198,6 +232,14 @@ def test_a_lease_takes_over_and_a_lost_device_leads_to_hold(ros):
     robot.values = {'engaged': 'false', 'lost': 'true'}
     robot.wait_for_mode('hold')
     ros.spin_until(lambda: robot.told('teleop: '), what='the reason on /diagnostics')
+    robot.values = {'engaged': 'false'}
+    ros.spin_for(0.3)
+    assert robot.decided[-1].values['mode'] == 'hold', 'nobody has let go of it'
+    answer = ros.call('supervisor/give_back')
+    assert (answer.success, 'as soon as the device is let go of' in answer.message) == (True, True)
+    robot.wait_for_mode('policy')
+    robot.values = {'engaged': 'true'}
+    robot.wait_for_mode('expert')
     robot.values = {'engaged': 'false'}
     robot.wait_for_mode('policy')
 

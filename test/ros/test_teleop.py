@@ -90,18 +90,54 @@ def test_keys_become_actions_and_silence_is_not_engaged(terminal, ros):
         lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs),
         contract='panda_twist',
         held_s=0.2,
-        engaged_s=0.4,
     )
     teleop.wait_until_engaged(False)
-    assert (teleop.status.sent, teleop.status.reason) == (0, 'no key is pressed')
+    assert (teleop.status.sent, teleop.status.reason) == (0, 'no key that moves is pressed')
     os.write(keyboard, b'wq')
     teleop.wait_until_engaged()
     ros.spin_until(lambda: teleop.moves() == (0.2, 0.0, 0.2), what='the motion')
     assert teleop.status.values['fingerprint'] == TWIST.fingerprint
-    ros.spin_until(lambda: teleop.moves() == (0.0, 0.0, 0.0), what='the stop')
     teleop.wait_until_engaged(False)
+    assert teleop.moves() == (0.2, 0.0, 0.2), 'nobody said to stand still'
     os.write(keyboard, b' ')
     ros.spin_until(lambda: teleop.gripper and teleop.gripper[-1].data, what='the gripper')
+
+
+def test_with_a_policy_only_keys_that_move_engage_and_a_pause_is_no_letting_go(terminal, ros):
+    """Any key took over for a second, standing still, and after it the policy drove on."""
+    keyboard, fd = terminal
+    teleop = Teleop(ros, TWIST)
+    resumes, gives = serve(ros, 'supervisor/resume'), serve(ros, 'supervisor/give_back')
+    for name in ('recorder/start', 'recorder/success'):
+        serve(ros, name)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    said = {'mode': 'policy', 'source': 'policy'}
+    ros.probe.create_timer(
+        0.02, lambda: decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+    )
+    ros.publisher('policy/status', STATUS_TYPE)
+    node = ros.start(
+        lambda **kwargs: TeleopKeyboardNode(fd=fd, **kwargs), contract='panda_twist', held_s=0.2
+    )
+    ros.spin_until(lambda: node.count_publishers('policy/status') and not node.idle)
+    os.write(keyboard, b'hrg\n')
+    ros.spin_until(lambda: resumes, what='resume')
+    assert not teleop.arm
+    os.write(keyboard, b'w')
+    ros.spin_until(lambda: teleop.arm, what='an action')
+    ros.spin_until(lambda: teleop.status.reason, what='a pause')
+    ros.spin_for(1.5)
+    assert (teleop.status.sent, teleop.status.values['engaged']) == (0, 'true')
+    assert teleop.status.values['motion'] == '0.00', 'with takeover moving it gives back'
+    assert all(message.twist.linear.x > 0 for message in teleop.arm)
+    os.write(keyboard, b'b')
+    ros.spin_until(lambda: gives, what='the service')
+    teleop.wait_until_engaged(False)
+    assert 'lost' not in teleop.status.values
+    os.write(keyboard, b'w')
+    teleop.wait_until_engaged()
+    said.update(mode='stopped', source='')
+    teleop.wait_until_engaged(False)
 
 
 def test_the_keyboard_keeps_what_the_policy_holds(terminal, ros):
@@ -365,7 +401,8 @@ def test_the_robot_follows_a_leader_once_it_is_engaged_and_near(ros):
     teleop.wait_until_engaged()
     assert engage(False).message == 'let go'
     teleop.wait_until_engaged(False)
-    ros.spin_until(lambda: engage().success, what='engagement again')
+    told = "engaged; nobody has told gripper a class yet: it will be told 'open'"
+    ros.spin_until(lambda: engage().message == told, what='engagement again')
     teleop.wait_until_engaged()
     at['leader'] = np.full(7, np.nan)
     ros.spin_until(lambda: "'panda_joint1' is nan" in teleop.status.reason, what='the reason')
@@ -407,8 +444,14 @@ def test_a_leader_that_lies_about_while_others_drive_says_nothing(ros):
     ros.spin_until(lambda: 'is 0.50 from the leader' in teleop.status.reason, what='far away')
     assert teleop.status.sent == 0
     assert teleop.status.values['engaged'] == 'true', 'nobody let go of it: no policy takes over'
+    ros.spin_until(lambda: teleop.status.values.get('motion') == '0.00', what='that it rests')
+    at['leader'][0] -= 0.5
+    ros.spin_until(lambda: float(teleop.status.values['motion']) > 0.1, what='its motion')
+    assert 'lost' not in teleop.status.values
+    at['leader'][0] += 0.5
     at['robot'] = at['robot'] - 0.4
     ros.spin_until(lambda: teleop.status.sent, what='an action from near')
+    assert 'motion' not in teleop.status.values, 'who stands still on purpose says where to be'
     at['leader'][-1] = 1.0
     ros.spin_until(lambda: teleop.status.reason == open_there, what='the gripper')
     said['labels'] = 'every'
@@ -513,6 +556,29 @@ def test_a_dead_man_switch_engages_the_relay_while_it_is_held(ros, patient):
     foreign.held = False
     teleop.wait_until_engaged(False)
     assert 'lost' not in teleop.status.values
+
+
+def test_a_relay_that_is_engaged_while_others_drive_says_nothing_from_far_away(ros, patient):
+    """Where a vendor's leader rested became the label of wherever the policy was."""
+    teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    said = {'mode': 'policy', 'source': 'policy', 'labels': 'every'}
+    ros.probe.create_timer(
+        0.02, lambda: decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+    )
+    ros.start(TeleopRelayNode, deadman='deadman', **patient)
+    teleop.wait_until_engaged()
+    foreign.robot = foreign.at + 0.5
+    ros.spin_until(lambda: 'is 0.50 from' in teleop.status.reason, what='silence')
+    assert (teleop.status.sent, teleop.status.values['engaged']) == (0, 'true')
+    foreign.at = foreign.at - 0.5
+    ros.spin_until(lambda: float(teleop.status.values['motion']) > 0.1, what='its motion')
+    foreign.at = foreign.robot
+    ros.spin_until(lambda: teleop.status.sent, what='commands from near')
+    foreign.robot = foreign.at + 0.5
+    ros.spin_until(lambda: not teleop.status.sent, what='silence again')
+    said.update(mode='expert', source='teleop_relay')
+    ros.spin_until(lambda: teleop.status.sent, what='who drives may run ahead')
 
 
 def test_a_latched_part_is_in_force_until_its_next_command(ros, patient):

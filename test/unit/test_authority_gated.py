@@ -156,6 +156,19 @@ def test_resume_with_two_sources_and_no_gate_says_that_a_gate_would_do():
     assert text == 'policy and teleop are live; leave one of them running, or set a gate'
 
 
+def test_in_lockstep_a_device_gives_back_however_long_a_tick_took():
+    mux = lockstep(GateConfig('human'))
+    mux.takeover = Takeover('engaged', REACH)
+    modes = []
+    for tick, engaged in enumerate(['false', 'true', 'true', 'false'], 1):
+        now_ns = 10 * tick * TICK
+        mux.offer('policy', word('policy', tick), now_ns)
+        assert mux.answer('policy', now_ns) is None
+        mux.offer('teleop', word('teleop', tick, engaged=engaged), now_ns)
+        modes.append(mux.answer('teleop', now_ns).mode.value)
+    assert modes == ['policy', 'expert', 'expert', 'policy']
+
+
 def test_a_correction_that_is_too_short_to_teach_is_told():
     mux = lockstep(GateConfig('human'))
     says = {'history': '2', 'chunk': '3'}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -124,6 +126,70 @@ def test_a_device_that_is_lost_in_the_middle_leads_to_hold_and_not_to_the_policy
     assert hands.run().mode is Mode.EXPERT
 
 
+MOVED = {'arm': np.array([0.2, -0.2]), 'motion': '1.00'}
+LET_GO = {'engaged': 'false', 'reason': 'not engaged; call ~/engage'}
+
+
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+@pytest.mark.parametrize(
+    'gone', [None, {'engaged': 'false', 'reason': 'nothing on joy', 'lost': 'true'}]
+)
+def test_a_device_that_comes_back_gives_nothing_back_until_it_is_engaged_and_let_go(how, gone):
+    """A node that is started anew says 'not engaged' first: the policy drove at once."""
+    hands = started(how=how)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = gone
+    assert hands.run(1.0).mode is Mode.HOLD
+    hands.wishes['teleop'] = LET_GO
+    held = hands.run(3.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, 'teleop: not engaged; call ~/engage')
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = LET_GO
+    assert hands.run().mode is Mode.POLICY
+
+
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+def test_a_lost_device_is_replaced_by_a_button(how):
+    hands = started(how=how)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = None
+    assert hands.run(1.0).mode is Mode.HOLD
+    hands.mux.takeover.press(False)
+    assert hands.run(1.0).mode is Mode.POLICY, 'what it said before it was lost asks for nothing'
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+
+
+@pytest.mark.parametrize('how', ['engaged', 'moving'])
+def test_a_pause_at_the_keyboard_holds_until_it_gives_back(how):
+    """After a second without a key the policy drove."""
+    hands = started(how=how, idle_s=3.0)
+    hands.wishes['teleop'] = MOVED
+    assert hands.run().mode is Mode.EXPERT
+    hands.wishes['teleop'] = {'reason': 'no key that moves is pressed', 'motion': '0.00'}
+    held = hands.run(2.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, 'teleop: no key that moves is pressed')
+    later = hands.run(2.0).mode
+    assert later is (Mode.HOLD if how == 'engaged' else Mode.POLICY), 'left alone for idle_s'
+    hands.wishes['teleop'] = LET_GO
+    assert hands.run().mode is Mode.POLICY
+
+
+def test_another_node_does_not_let_go_of_what_the_first_one_holds():
+    hands = started(how='engaged')
+    assert hands.sent[-1].mode is Mode.EXPERT
+    hands.wishes['teleop'] = None
+    hands.step()
+    other = tick_action(hands.now_ns, **LET_GO)
+    status = dataclasses.replace(other.status, source='teleop_other')
+    other = dataclasses.replace(other, status=status)
+    hands.mux.offer('teleop', other, hands.now_ns, hands.now_ns)
+    assert hands.run().mode is Mode.HOLD
+
+
 def test_moving_the_device_takes_over_and_leaving_it_gives_back():
     hands = started(how='moving', idle_s=0.5)
     assert hands.run(1.0).mode is Mode.POLICY
@@ -147,6 +213,21 @@ def test_a_device_that_follows_the_robot_takes_over_when_it_is_moved_and_not_bef
     hands.wishes['teleop'] = {'arm': hands.at, 'motion': '0.00'}
     assert hands.run(0.4).mode is Mode.EXPERT
     assert hands.run(0.4).mode is Mode.POLICY
+
+
+def test_moving_a_device_that_is_too_far_away_to_follow_holds_until_it_is_near():
+    """While the policy drives a leader is mostly far: it was moved, and the policy went on."""
+    hands, far = started(how='moving', idle_s=0.5), 'j0 is 0.50 from the leader'
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.01'}
+    assert hands.run(2.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.20'}
+    held = hands.run(1.0)
+    assert (held.mode, held.reason) == (Mode.HOLD, f'teleop: {far}')
+    hands.wishes['teleop'] = {'arm': hands.at + 0.02}
+    assert hands.run().mode is Mode.EXPERT
+    assert hands.run(1.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'reason': far, 'motion': '0.20', 'engaged': 'false'}
+    assert hands.run(1.0).mode is Mode.POLICY, 'nobody says that it is held'
 
 
 @pytest.mark.parametrize('gate', ['beta', 'shadow', 'ensemble'])
@@ -218,6 +299,36 @@ def test_resume_on_hold_takes_nothing_from_the_human():
     assert hands.resume()[0]
     assert hands.sent[-1].mode is Mode.HOLD
     assert 'teleop' in hands.sent[-1].reason
+
+
+@pytest.mark.parametrize('late_ticks', [1, 3])
+def test_a_device_that_says_of_the_gripper_what_the_policy_did_is_not_moved(late_ticks):
+    """The policy closed its gripper, and the arm went to where the leader lay."""
+    hands, closed, rest = Hands(how='moving'), False, np.array([0.1, -0.1])
+    hands.wishes = {stream: {'arm': rest, 'gripper': False} for stream in hands.wishes}
+    hands.run()
+    hands.resume()
+    echoes = [False] * late_ticks
+    for index in range(60):
+        closed = closed != (index % 20 in (5, 7))  # it closes, and thinks better of it
+        hands.wishes['policy'] = {'arm': hands.at, 'gripper': closed}
+        hands.wishes['teleop'] = {'arm': rest, 'gripper': echoes.pop(0)}
+        assert hands.run(0.05).mode is Mode.POLICY
+        echoes.append(closed)
+    hands.wishes['policy'] = {'arm': hands.at, 'gripper': False}
+    hands.wishes['teleop'] = {'arm': rest, 'gripper': False}
+    assert hands.run(2.0).mode is Mode.POLICY
+    hands.wishes['teleop'] = {'arm': rest, 'gripper': True}
+    assert hands.run(0.1).mode in (Mode.HANDOFF, Mode.EXPERT), 'nobody else closed it'
+
+
+def test_a_gripper_of_the_devices_own_is_no_motion_while_nobody_switches_it():
+    """Where the expert is asked about every tick it may be another one than the policy's."""
+    hands = started(how='moving', gate=GateConfig('shadow'))
+    for closed in (False, True, False):
+        hands.wishes['policy'] = {'arm': hands.at, 'gripper': closed}
+        hands.wishes['teleop'] = {'arm': hands.at, 'gripper': True}
+        assert hands.run(2.0).mode is Mode.POLICY
 
 
 def test_trembling_is_no_motion():
@@ -543,8 +654,10 @@ class AnyInterleaving(RuleBasedStateMachine):
 
     @property
     def asks(self):
-        """Whether the human asks for control, by what they said last."""
+        """Whether the human asks for control, by what they say now."""
         watch = self.hands.mux.watches['teleop']
+        if self.how != 'button' and self.hands.now_ns - STEP - watch.received_ns > 2 * TICK:
+            return False
         if self.how == 'engaged':
             return watch.values.get('engaged') == 'true'
         if self.how == 'moving':

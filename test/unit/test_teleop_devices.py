@@ -14,6 +14,7 @@ from imitation_ros.teleop.jog import Jog
 from imitation_ros.teleop.joy import JoyMap, Joystick
 from imitation_ros.teleop.keyboard import Keyboard
 from imitation_ros.teleop.leader import Leader, LeaderMap
+from imitation_ros.teleop.motion import Motion
 from imitation_ros.teleop.skill import Skilled
 from imitation_ros.teleop.terminal import Terminal, TerminalError
 from imitation_ros.types import Frame
@@ -132,16 +133,13 @@ def test_a_part_that_cannot_be_jogged_is_named():
 
 
 def test_keys_move_while_they_are_held_and_stop_afterwards():
-    keyboard = Keyboard(3, held_s=0.5, engaged_s=1.0)
-    assert not keyboard.engaged(0)
+    keyboard = Keyboard(3, held_s=0.5)
     for key in 'wdq':
         assert keyboard.press(key, 10 * S) is None
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 4), [1, -1, 1])
     keyboard.press('S', 10 * S + S // 4)
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 4), [-1, -1, 1])
     np.testing.assert_array_equal(keyboard.deflection(10 * S + S // 2), [-1, 0, 0])
-    assert keyboard.engaged(11 * S)
-    assert not keyboard.engaged(11 * S + S // 4)
 
 
 @pytest.mark.parametrize(
@@ -158,11 +156,23 @@ def test_keys_ask_for_what_the_help_says(key, request_):
     assert Keyboard(3).press(key, 0) == request_
 
 
-def test_stop_lets_go_of_the_keys():
+@pytest.mark.parametrize('key', 'tb')
+def test_stop_and_give_back_let_go_of_the_keys(key):
     keyboard = Keyboard(3)
     keyboard.press('w', 0)
-    keyboard.press('t', 1)
+    keyboard.press('g', 0)
+    assert keyboard.resumes(1)
+    keyboard.press(key, 1)
     np.testing.assert_array_equal(keyboard.deflection(2), [0, 0, 0])
+    assert not keyboard.resumes(2)
+
+
+def test_authority_is_asked_for_as_long_as_a_key_counts_as_held():
+    keyboard = Keyboard(3, held_s=0.5)
+    assert not keyboard.resumes(0)
+    keyboard.press('g', S)
+    assert keyboard.resumes(S + S // 4)
+    assert not keyboard.resumes(S + S // 2)
 
 
 def test_the_help_names_every_pair_of_keys_in_use():
@@ -310,6 +320,7 @@ def test_a_leader_without_a_gripper_joint_leaves_the_gripper_as_it_is():
     )
     assert with_joint.other_gripper(action, {'gripper': 0}) == ''
     assert with_joint.other_gripper(action, {}) == '', 'nobody has told it anything yet'
+    assert with_joint.presumed({}) == leader().presumed({'gripper': 1}) == ''
 
 
 def test_a_leader_too_far_away_names_the_joint():
@@ -321,6 +332,18 @@ def test_a_leader_too_far_away_names_the_joint():
     assert follower.too_far(action, measured) == (
         'panda_joint4 is 0.50 from the leader (at most 0.2)'
     )
+
+
+def test_the_motion_of_a_device_is_that_of_the_last_second_whatever_its_gripper_says():
+    of = contract('panda_position')
+    motion, half = Motion(of), (of.actions['arm'].high[0] - of.actions['arm'].low[0]) / 2
+    moves = [motion.of({'arm': np.zeros(7), 'gripper': np.array([n % 2])}, n) for n in range(9)]
+    assert moves == [0.0] * 9
+    moved = {'arm': np.eye(7)[0] * half / 4, 'gripper': np.array([0])}
+    assert motion.of(moved, S // 2) == pytest.approx(0.25)
+    assert motion.of(moved, S) == pytest.approx(0.25)
+    assert motion.of(moved, S + S // 2) == 0.0
+    assert motion.of({**moved, 'arm': moved['arm'] * 9}, 2 * S) == 1.0
 
 
 @pytest.mark.parametrize(
