@@ -21,12 +21,12 @@ from imitation_ros.nodes._params import NodeParams, param, ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gating import EVERY
+from imitation_ros.teleop.keyboard import RESUME, STOP
 from imitation_ros.teleop.motion import Motion
 from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger
 
-RESUME, STOP = 'supervisor/resume', 'supervisor/stop'
 RESUME_TICKS = 2
 """How many engaged actions go ahead of a request for authority, which needs a live source."""
 

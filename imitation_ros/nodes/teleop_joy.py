@@ -13,9 +13,10 @@ from imitation_ros.errors import MessageError
 from imitation_ros.nodes._messages import SENSOR
 from imitation_ros.nodes._params import load_params, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
-from imitation_ros.nodes._teleop import DeviceNode, DeviceParams, RESUME, STOP
+from imitation_ros.nodes._teleop import DeviceNode, DeviceParams
 from imitation_ros.teleop.jog import Jog
 from imitation_ros.teleop.joy import JoyMap, JoyState, Joystick
+from imitation_ros.teleop.keyboard import RESUME, STOP
 from imitation_ros.types import Action
 from sensor_msgs.msg import Joy
 

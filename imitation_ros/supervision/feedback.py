@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import math
 
 from imitation_ros.frames.contract import Contract
+from imitation_ros.supervision.limiters import wider
 from imitation_ros.types import Array
 import numpy as np
 
@@ -66,7 +67,7 @@ class Feedback:
         return all(measured and measured.stamp_ns in (tick_ns, None) for measured in found)
 
     def lacking(self, now_ns: int) -> str:
-        """Real time: which measured state is missing, old or not finite, or ''.
+        """Real time: which measured state is missing, old, or cannot be right, or ''.
 
         It ages on the steady clock from its stamp on, or from its arrival where that says more.
         """
@@ -85,4 +86,14 @@ class Feedback:
                 return f'the feedback of {part} on {topic} is stamped {ahead_s:.2f} s ahead'
             if not np.isfinite(measured.vector).all():
                 return f'the feedback of {part} on {topic} is not finite'
+            if part in self._needed and (element := self._far_out(part, measured.vector)):
+                return f'the feedback of {part} on {topic} is far beyond its limits: {element}'
+        return ''
+
+    def _far_out(self, part: str, vector: Array) -> str:
+        """The element that no command can have brought there, or ''."""
+        bounds = wider(self._contract.actions[part])
+        for index, (value, (low, high)) in enumerate(zip(vector, bounds)):
+            if not low <= value <= high:
+                return f'element {index} is {value:.3g}'
         return ''

@@ -258,6 +258,19 @@ def test_resume_and_home_need_fresh_feedback():
     assert not robot.run(0.01, feedback=False).action, 'a refused request moves nothing'
 
 
+def test_where_the_robot_cannot_be_no_command_begins():
+    """One wild message of feedback at `~/resume`, and hold told the arm to be 50 rad away."""
+    robot = RealTime()
+    robot.run(0.1, 'policy')
+    robot.mux.measure('arm', np.array([50.0, 0.0]), None, robot.now_ns)
+    far = 'the feedback of arm on joint_states is far beyond its limits: element 0 is 50'
+    for ask in (robot.resume, lambda: robot.mux.home(robot.now_ns)):
+        assert ask() == (False, far)
+    assert not robot.run(0.01, feedback=False).action
+    robot.run(0.01, 'policy')
+    assert robot.resume()[0]
+
+
 def test_home_drives_slowly_and_stops_there():
     robot = RealTime()
     robot.run(0.1)
