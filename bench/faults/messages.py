@@ -194,10 +194,12 @@ class _Attacker:
         """Every subscription and service of the nodes."""
         topics = [each for name in nodes for each in self._listened(name)]
         services = [each for name in nodes for each in self._served(name)]
-        for number in range(count):
-            if number % 20 == 0:
+        last, tried = self.sent + count, 0
+        while self.sent < last:
+            if tried % 20 == 0:
                 self._ask(*self._rng.choice(services))
             self._attack(*self._rng.choice(topics))
+            tried += 1
             time.sleep(1 / RATE_HZ)
 
     def _good_tick(self, arm: Array) -> None:
