@@ -126,7 +126,8 @@ def _run_in_simulation(options: argparse.Namespace) -> int:
     config = FineTuneConfig(
         steps=options.steps, task_share=share, watch_every=max(1, min(5_000, options.steps))
     )
-    task = SimTask(options.task, contract)
+    # At the goal a learned reward goes on paying, and may not have learned what an end is worth.
+    task = SimTask(options.task, contract, fixed_horizon=reward is not None)
     shown = _demonstrations(options, task, contract)
     trial = SimTask(options.task, contract, fixed_horizon=False)
     tried: list[tuple[Score, Policy]] = []

@@ -4,10 +4,12 @@ The actor begins as the clone. Its critic learns alone at first, from what the c
 the demonstrations; then the actor follows the critic, and is pulled towards the demonstrated
 actions, and elsewhere towards what the clone would do (TD3+BC: Fujimoto & Gu, A Minimalist
 Approach to Offline Reinforcement Learning, NeurIPS 2021, eq. 3). The pull is let go as the actor
-succeeds where the clone failed (cf. Nair et al., Overcoming Exploration in Reinforcement Learning
-with Demonstrations, ICRA 2018), and is back if it does not. Half of each batch is demonstrated and
-critics have normalized layers (Ball et al., Efficient Online Reinforcement Learning with Offline
-Data, ICML 2023).
+succeeds where the clone failed, and is back if it does not. A part of the pull stays: towards
+demonstrations and the actor's own successes, where the critic finds what was done there better
+than what the actor would do (Nair et al., Overcoming Exploration in Reinforcement Learning with
+Demonstrations, ICRA 2018, eq. 5). Critics have normalized layers (Ball et al., Efficient Online
+Reinforcement Learning with Offline Data, ICML 2023), see several steps ahead, and believe in no
+value that the rewards cannot add up to.
 
 The reward is the task's own, a learned one, or a mix. Alone, an adversarial reward is at its best
 where the actor does as the expert; only with the task's own may the actor pass its teacher.
@@ -27,21 +29,20 @@ from imitation_ros.learning.irl.flat_env import FlatEnv
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
 from imitation_ros.learning.irl.reward import Reward
-from imitation_ros.learning.irl.reward_env import flat_actions
 from imitation_ros.learning.irl.sim_tasks import SimTask
 from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.irl.whitened import Whitened
 from imitation_ros.learning.paid import Paid
+from imitation_ros.learning.paid_buffer import PaidBuffer, Pay
 from imitation_ros.policies.policy import Policy
 from imitation_ros.sim.rollout import roll_out
 import numpy as np
 from stable_baselines3 import TD3
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.utils import polyak_update
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.td3.policies import Actor, TD3Policy
 import torch
 from torch import nn, Tensor
@@ -49,6 +50,8 @@ from torch.nn import functional
 
 RECENT = 30
 """Episodes that the actor's present success is told from."""
+AVERAGING = 0.002
+"""Share of what is exported, the average of the last weights, that an actor's update replaces."""
 
 
 @dataclass(frozen=True)
@@ -61,40 +64,44 @@ class FineTuneConfig:
         warm_up: steps in which the clone acts and the critic alone learns.
         pull: weight of the pull towards demonstrations and clone, before it is let go.
         let_go: steps in which it is, where the actor always succeeds as often as the clone.
+        kept: share of the pull that stays, towards what the critic finds better.
         learning_rate: of Adam, for actor and critic.
         batch_size: of a gradient step; half of it is demonstrated.
         gamma: discount.
+        ahead: steps whose rewards are seen before the rest is guessed.
         tau: how fast the targets follow.
         noise: deviation of the exploration, in half of an action's range.
         critic: units of each of its layers.
-        simulators: in parallel.
         watch_every: steps between two calls of the watcher.
     """
 
     steps: int = 50_000
     task_share: float = 1.0
-    warm_up: int = 4_000
+    warm_up: int = 3_000
     pull: float = 2.0
-    let_go: int = 20_000
+    let_go: int = 10_000
+    kept: float = 0.25
     learning_rate: float = 3e-4
-    batch_size: int = 256
-    gamma: float = 0.98
-    tau: float = 0.005
+    batch_size: int = 128
+    gamma: float = 0.99
+    ahead: int = 5
+    tau: float = 0.01
     noise: float = 0.1
     critic: tuple[int, ...] = (256, 256)
-    simulators: int = 1
     watch_every: int = 2_000
 
     def __post_init__(self) -> None:
-        for name in ('steps', 'let_go', 'batch_size', 'simulators', 'watch_every'):
+        for name in ('steps', 'let_go', 'batch_size', 'ahead', 'watch_every'):
             if getattr(self, name) < 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
         for name in ('warm_up', 'pull', 'noise'):
             if getattr(self, name) < 0:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 0')
-        for name in ('gamma', 'task_share'):
+        for name in ('task_share', 'kept'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: 0 to 1')
+        if not 0 <= self.gamma < 1:
+            raise ImitationError(f'gamma: {self.gamma}; valid: 0 to 1, without 1')
         if self.learning_rate <= 0:
             raise ImitationError(f'learning_rate: {self.learning_rate}; valid: above 0')
 
@@ -167,6 +174,7 @@ def fine_tune(
         policy_kwargs={
             'net_arch': {'pi': list(clone.architecture.hidden), 'qf': list(config.critic)},
             'activation_fn': nn.Tanh,
+            'optimizer_kwargs': {'fused': True},
             'features_extractor_class': Whitened,
             'features_extractor_kwargs': {
                 'mean': scales.state_mean,
@@ -175,10 +183,10 @@ def fine_tune(
         },
         seed=seed,
     )  # fmt: skip
-    model.begin(clone, layout, scales)
+    model.begin(clone, scales, demonstrations)
 
     def policy() -> Policy:
-        return export(model.actor, layout, scales)
+        return export(model.average, layout, scales)
 
     model.learn(config.steps * 2, callback=_Watched(model, config, policy, watch))
     return policy()
@@ -218,6 +226,9 @@ class _ClonedPolicy(TD3Policy):
             critic.add_module(f'qf{index}', critic.q_networks[index])
         return critic
 
+    def set_training_mode(self, mode: bool) -> None:
+        """Nothing: no layer acts otherwise in training, and to tell them all takes time."""
+
 
 def _normalized(layers: nn.Module) -> nn.Sequential:
     """The same layers, normalized before each rectifier."""
@@ -230,50 +241,23 @@ def _normalized(layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*found)
 
 
-class _PaidBuffer(ReplayBuffer):
-    """Own steps, then as many demonstrated ones, with what each is worth."""
-
-    def __init__(
-        self, *args: Any, demonstrations: Paid, layout: Layout,
-        pay: Callable[[Batch, Tensor], Tensor], **kwargs: Any,
-    ) -> None:  # fmt: skip
-        super().__init__(*args, **kwargs)
-        self._shown = tensors(demonstrations.steps)
-        self._paid = torch.from_numpy(demonstrations.rewards.astype(np.float32))
-        self._layout, self._pay = layout, pay
-
-    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
-        shown = batch_size // 2
-        own = super().sample(batch_size - shown, env)
-        rows = torch.from_numpy(np.random.randint(len(self._paid), size=shown))
-        observation, action, after = (
-            torch.cat([mine, theirs[rows]])
-            for mine, theirs in zip(
-                (own.observations, own.actions, own.next_observations), self._shown
-            )
-        )
-        paid = torch.cat([own.rewards[:, 0], self._paid[rows]])
-        dones = torch.cat([own.dones, torch.zeros(shown, 1)])  # they stop, they do not terminate
-        worth = self._pay((observation, flat_actions(action, self._layout), after), paid)
-        return ReplayBufferSamples(observation, action, after, dones, worth[:, None])
-
-
 class _PulledTD3(TD3):
     """TD3 whose actor is pulled towards demonstrations and clone."""
 
     def __init__(
         self, policy: type[TD3Policy], env: DummyVecEnv, clone: Policy, demonstrations: Paid,
-        config: FineTuneConfig, pay: Callable[[Batch, Tensor], Tensor], **kwargs: Any,
+        config: FineTuneConfig, pay: Pay, **kwargs: Any,
     ) -> None:  # fmt: skip
-        layout = Layout(clone.contract)
-        size = layout.action_size
+        self._layout = Layout(clone.contract)
+        size = self._layout.action_size
         super().__init__(
             policy, env, config.learning_rate, learning_starts=0, batch_size=config.batch_size,
             tau=config.tau, gamma=config.gamma, train_freq=1, gradient_steps=env.num_envs,
             action_noise=NormalActionNoise(np.zeros(size), np.full(size, config.noise)),
-            replay_buffer_class=_PaidBuffer, buffer_size=200_000,
+            replay_buffer_class=PaidBuffer, buffer_size=200_000,
             replay_buffer_kwargs={
-                'demonstrations': demonstrations, 'layout': layout, 'pay': pay
+                'demonstrations': demonstrations, 'layout': self._layout, 'pay': pay,
+                'n_steps': config.ahead, 'gamma': config.gamma,
             },
             device='cpu', **kwargs,
         )  # fmt: skip
@@ -282,11 +266,14 @@ class _PulledTD3(TD3):
         self._moved = 0
         self.pull = 1.0
 
-    def begin(self, clone: Policy, layout: Layout, scales: RewardNetwork) -> None:
+    def begin(self, clone: Policy, scales: RewardNetwork, demonstrations: Paid) -> None:
         """Starts as the clone, which is also what it is pulled to."""
-        for actor in (self.actor, self.actor_target):
-            begin_as(actor, clone, layout, scales)
-        self._clone = copy.deepcopy(self.actor).requires_grad_(False)
+        begin_as(self.actor, clone, self._layout, scales)
+        _fit_channels(self.actor, self._layout, tensors(demonstrations.steps)[0])
+        self.actor_target.load_state_dict(self.actor.state_dict())
+        self._clone, self.average = (
+            copy.deepcopy(self.actor).requires_grad_(False) for _ in range(2)
+        )
 
     @property
     def taken(self) -> int:
@@ -301,9 +288,15 @@ class _PulledTD3(TD3):
         ]
         return float(np.mean(recent)) if recent else 0.0
 
+    @property
+    def _possible(self) -> tuple[float, float]:
+        """The lowest and the highest value that rewards as so far can add up to."""
+        buffer = self.replay_buffer
+        assert isinstance(buffer, PaidBuffer)
+        return buffer.lowest / (1 - self.gamma), buffer.highest / (1 - self.gamma)
+
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """TD3's, with the pull; the actor waits until the critic knows the clone."""
-        self.policy.set_training_mode(True)
         assert self.replay_buffer is not None
         warm = self.taken >= self.config.warm_up
         if warm:
@@ -326,13 +319,15 @@ class _PulledTD3(TD3):
         self.pull = min(1.0, max(0.0, self.pull + change))
 
     def _teach_critic(self, batch: ReplayBufferSamples) -> None:
+        assert batch.discounts is not None
         with torch.no_grad():
             noise = batch.actions.clone().normal_(0, self.target_policy_noise)
             noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
             after = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+            after = self._layout.decided(after)
             values = torch.cat(self.critic_target(batch.next_observations, after), 1)
-            least = values.min(1, keepdim=True).values
-            target = batch.rewards + (1 - batch.dones) * self.gamma * least
+            least = values.min(1, keepdim=True).values.clamp(*self._possible)
+            target = batch.rewards + (1 - batch.dones) * batch.discounts * least
         found = self.critic(batch.observations, batch.actions)
         loss = torch.stack([functional.mse_loss(value, target) for value in found]).sum()
         self.critic.optimizer.zero_grad()
@@ -345,14 +340,34 @@ class _PulledTD3(TD3):
         action = self.actor(batch.observations)
         value = self.critic.q1_forward(batch.observations, action)
         with torch.no_grad():
-            cloned = self._clone(batch.observations[:own])
-            towards = torch.cat([cloned, batch.actions[own:]])
-        pull = self.config.pull * self.pull * functional.mse_loss(action, towards)
+            towards = torch.cat([self._clone(batch.observations[:own]), batch.actions[own:]])
+            better = self.critic.q1_forward(batch.observations, towards) > value
+            better[:own] = False  # nothing of the clone stays
+            strength = (self.config.kept * better).clamp(min=self.pull)
+        pull = self.config.pull * (strength * (action - towards) ** 2).mean()
         loss = pull - value.mean() / value.abs().mean().detach()
         self.actor.optimizer.zero_grad()
         loss.backward()
         self.actor.optimizer.step()
         polyak_update(self.actor.parameters(), self.actor_target.parameters(), self.tau)
+        polyak_update(self.actor.parameters(), self.average.parameters(), AVERAGING)
+
+
+@torch.no_grad()
+def _fit_channels(actor: Actor, layout: Layout, observation: Tensor) -> None:
+    """Scales channels of discrete parts to 1 on average, which changes no decision.
+
+    A clone's logits are some 20 apart: noise and gradients between -1 and 1 hardly get there, and
+    a gripper that closed beside the cube stays closed.
+    """
+    *_, last, _ = actor.mu
+    channels = actor.mu[:-1](actor.extract_features(observation, actor.features_extractor))
+    for part, spec in layout.actions.items():
+        if spec.discrete:
+            rows = layout.slices[part]
+            size = channels[:, rows].abs().mean()
+            for parameter in last.parameters():
+                parameter[rows] /= size
 
 
 class _Watched(BaseCallback):
