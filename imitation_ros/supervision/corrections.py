@@ -10,6 +10,9 @@ from imitation_ros.supervision.authority import Mode
 class Corrections:
     """Counts the ticks that the expert drives in a row.
 
+    A correction is what the expert does from a takeover until the policy drives again; a pause, in
+    which the robot holds, splits what it teaches, and does not end it.
+
     Attributes:
         first_tick_ns: of the correction that goes on, else of the last one; None before any.
         notice: what to tell the operator of the last correction, until the next one or an episode
@@ -20,6 +23,7 @@ class Corrections:
         self.first_tick_ns: int | None = None
         self.notice = ''
         self._ticks: set[int] = set()
+        self._over = False
 
     def start(self) -> None:
         """A new episode: what was done in the last one is beyond recall."""
@@ -36,9 +40,13 @@ class Corrections:
         """
         if mode is Mode.EXPERT:
             if not self._ticks:
-                self.first_tick_ns, self.notice = tick_ns, ''
+                self.notice = ''
+            if self._over or self.first_tick_ns is None:
+                self.first_tick_ns, self._over = tick_ns, False
             self._ticks.add(tick_ns)
-        elif self._ticks:
+            return
+        self._over = self._over or mode in (Mode.POLICY, Mode.STOPPED)
+        if self._ticks:
             self.notice = _too_short(len(self._ticks), policy)
             self._ticks.clear()
 

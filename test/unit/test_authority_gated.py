@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import Status, TickAction
 from imitation_ros.supervision.authority import Mode
+from imitation_ros.supervision.corrections import Corrections
 from imitation_ros.supervision.gates import GateConfig
 from imitation_ros.supervision.guard import Guard
 from imitation_ros.supervision.mux import Mux
@@ -241,6 +242,20 @@ def test_a_correction_is_discarded_up_to_now_and_never_in_a_later_episode():
     mux.resume(0, BOTH, mux.gating.config)
     both(mux, 6)
     assert mux.corrections.discard() is None
+
+
+def test_a_pause_at_the_device_does_not_end_a_correction():
+    """At the keyboard, `y` forgot only what came after the last pause."""
+    corrections, says = Corrections(), {'history': '1', 'chunk': '3'}
+    modes = [Mode.EXPERT] * 2 + [Mode.HOLD] + [Mode.EXPERT] * 3 + [Mode.POLICY] + [Mode.EXPERT]
+    firsts, notices = [], []
+    for tick, mode in enumerate(modes, 1):
+        corrections.update(tick, mode, says)
+        firsts.append(corrections.first_tick_ns)
+        notices.append(corrections.notice)
+    assert firsts == [1] * 7 + [8]
+    assert 'too short to teach: 2 ticks' in notices[2], 'no window of frames reaches over a pause'
+    assert notices[6] == '', 'the rest of it was long enough'
 
 
 def test_moving_a_relative_device_takes_over_as_long_as_it_is_deflected():
