@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 import os
 from pathlib import Path
+import signal
 
 import pytest
 
@@ -76,6 +77,8 @@ if 'hypothesis' not in MISSING:
 
 
 def pytest_configure(config):
+    # What a shell starts in the background ignores Ctrl-C, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if MISSING and os.environ.get('REQUIRE_ROS'):
         names = ', '.join(sorted(MISSING))
         raise pytest.UsageError(f'REQUIRE_ROS is set, but not installed: {names}')
