@@ -22,7 +22,7 @@ from imitation_ros.nodes.teleop_keyboard import TeleopKeyboardNode
 from imitation_ros.nodes.teleop_leader import TeleopLeaderNode
 from imitation_ros.nodes.teleop_relay import TeleopRelayNode
 from imitation_ros.nodes.trainer import TrainerNode
-from imitation_ros.teleop.keyboard import REQUESTS
+from imitation_ros.teleop.keyboard import REQUESTS, RESUME, STOP
 import pytest
 from recorded_episodes import CONTRACT, record_lockstep
 from sensor_msgs.msg import Joy
@@ -121,7 +121,8 @@ def test_the_keyboard_may_ask_for_what_its_keys_mean(ros):
     ours, theirs = pty.openpty()
 
     def press(node):
-        os.write(ours, ''.join(REQUESTS).encode())
+        last = {STOP: 1, RESUME: 2}  # a stop is the last word, unless authority is asked for anew
+        os.write(ours, ''.join(sorted(REQUESTS, key=lambda k: last.get(REQUESTS[k], 0))).encode())
         wanted = {f'/{service}' for service in REQUESTS.values()}
         ros.spin_until(lambda: seen(ros, 'teleop_keyboard').request == wanted)
 
@@ -143,8 +144,14 @@ def test_the_joystick_may_ask_for_what_its_buttons_mean(ros):
         presses = iter([0, 1] * 1000)
 
         def done():
-            joy.publish(Joy(axes=[0.0] * 8, buttons=[next(presses)] * 12))
-            return seen(ros, 'teleop_joy').request == wanted
+            asked = seen(ros, 'teleop_joy').request
+            pressed = next(presses)
+            buttons = [pressed] * 12
+            if wanted - asked == {f'/{RESUME}'}:  # beside it, a stop is the last word
+                buttons = [0] * 12
+                buttons[node.params.resume_button] = pressed
+            joy.publish(Joy(axes=[0.0] * 8, buttons=buttons))
+            return asked == wanted
 
         ros.spin_until(done)
 
