@@ -66,13 +66,11 @@ class Limiter(Protocol):
         """The next command on the way home, at a fraction of the velocity limits."""
 
 
-def make_limiter(
-    name: str, part: ActionPart, home: tuple[float, ...] | None, dt_s: float
-) -> Limiter:
-    """What fits a part of an action that is commanded every `dt_s`."""
+def make_limiter(name: str, part: ActionPart, home: tuple[float, ...] | None) -> Limiter:
+    """What fits a part of an action."""
     if part.discrete:
         return _Choice(name, part)
-    return _Target(part, home, dt_s) if part.absolute else _Rate(part)
+    return _Target(part, home) if part.absolute else _Rate(part)
 
 
 EXCESS = 0.1
@@ -89,28 +87,19 @@ def wider(part: ActionPart) -> list[tuple[float, float]]:
 
 
 class _Target:
-    """Positions: a trapezoidal speed profile an element, in discrete time.
-
-    A robot that rests on a limit is measured a little beyond it: by less than a first command may
-    move it, that counts as the limit. From further out it is only moved inwards.
-    """
+    """Positions: a trapezoidal speed profile an element, in discrete time."""
 
     measurable = True
 
-    def __init__(self, part: ActionPart, home: tuple[float, ...] | None, dt_s: float) -> None:
+    def __init__(self, part: ActionPart, home: tuple[float, ...] | None) -> None:
         self.size = part.size
-        self._least = [acceleration * dt_s * dt_s for acceleration in part.max_acceleration]
         self._limits = list(zip(part.low, part.high, part.max_velocity, part.max_acceleration))
         self._home = list(home) if home is not None else None
         self._position: list[float] = []
         self._velocity: list[float] = []
 
     def start(self, measured: list[float]) -> None:
-        inside = self.clamped(measured)
-        self._position = [
-            limit if abs(at - limit) <= least else at
-            for at, limit, least in zip(measured, inside, self._least)
-        ]
+        self._position = measured
         self._velocity = [0.0] * self.size
 
     def check(self, name: str, target: Any) -> list[float]:
