@@ -181,11 +181,17 @@ class Judge:
         }  # fmt: skip
 
     def _at_rest(self, name: str) -> bool:
-        """Whether a part was told to stand still: its last position again, or no velocity."""
+        """Whether a part was told again to stand still: the same position, or no velocity.
+
+        The first time that a position is repeated is the last step of braking: the robot still
+        follows, and who resumes then goes on from what was said.
+        """
         if name not in self._path:
             return True
-        last, now = self._path[name][-2:]
-        return np.array_equal(now, last if self._parts[name].absolute else np.zeros_like(now))
+        earlier, last, now = self._path[name]
+        if not self._parts[name].absolute:
+            return not now.any()
+        return np.array_equal(now, last) and np.array_equal(last, earlier)
 
     def _check(self, part: ActionPart, path: list[Array]) -> None:
         """Takes differences: a position's second one is its acceleration, a velocity's first."""

@@ -117,22 +117,20 @@ class _Target:
         )
 
     def advance(self, target: list[float], dt_s: float, remaining_s: float) -> Array:
+        return self._move(self.clamped(target), dt_s, remaining_s)
+
+    def hold(self, dt_s: float) -> Array:
+        return self._move(self._position, dt_s, dt_s)
+
+    def _move(self, goals: list[float], dt_s: float, remaining_s: float) -> Array:
         steps = [
             _step(position, velocity, goal, limits, dt_s, remaining_s)
             for position, velocity, goal, limits in zip(
-                self._position, self._velocity, target, self._limits
+                self._position, self._velocity, goals, self._limits
             )
         ]
         self._position = [position for position, _ in steps]
         self._velocity = [velocity for _, velocity in steps]
-        return np.array(self._position)
-
-    def hold(self, dt_s: float) -> Array:
-        for index, (low, high, _, acceleration) in enumerate(self._limits):
-            position, velocity = self._position[index], self._velocity[index]
-            velocity -= min(max(velocity, -acceleration * dt_s), acceleration * dt_s)
-            self._position[index] = _within(position + velocity * dt_s, low, high, position)
-            self._velocity[index] = velocity
         return np.array(self._position)
 
     def freeze(self) -> None:
@@ -171,9 +169,15 @@ def _step(
     dt_s: float,
     remaining_s: float,
 ) -> tuple[float, float]:
-    """Position and velocity after the next step of one element towards `goal`."""
+    """Position and velocity after the next step of one element towards `goal`.
+
+    A robot that rests on a limit is measured a little beyond it: by no more than a step from rest,
+    the step leads to the limit. From further out it is only moved inwards, where the goal is.
+    """
     low, high, max_velocity, max_acceleration = limits
-    goal = min(max(goal, low), high)
+    start, limit = position, min(max(position, low), high)
+    if 0 < abs(limit - position) <= min(max_velocity, max_acceleration * dt_s) * dt_s:
+        start, goal, remaining_s = limit, limit, dt_s
     distance = abs(goal - position)
     speed = min(max_velocity, distance / max(remaining_s, dt_s))
     speed = min(speed, _braking_speed(distance, speed, max_acceleration, dt_s))
@@ -181,7 +185,7 @@ def _step(
     velocity += min(max(change, -max_acceleration * dt_s), max_acceleration * dt_s)
     # A goal that jumped to within the braking distance is passed; the limits are not, since
     # every earlier goal lay within them and the speed has let it stop there.
-    moved = _within(position + velocity * dt_s, low, high, position)
+    moved = _within(position + velocity * dt_s, low, high, start)
     return moved, (moved - position) / dt_s
 
 
