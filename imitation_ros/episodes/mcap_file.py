@@ -37,8 +37,9 @@ from imitation_ros.errors import EpisodeError
 from mcap.opcode import Opcode
 
 FIRST_PRIVATE_OPCODE = 0x80
-MAX_TOTAL_BYTES, MAX_RATIO = 512 << 20, 200
-"""A file may inflate to the first plus the second times its size."""
+MAX_TOTAL_BYTES, MAX_RATIO = 512 << 20, 1 << 14
+"""A file may inflate to the first plus the second times its size: a covered camera's images, all
+black, take a 12,000th of theirs."""
 MAX_WAITING_BYTES = 128 << 20
 """Of messages read before their time, because their chunks overlap."""
 MAX_DEFINITION_BYTES = 16 << 20

@@ -11,6 +11,7 @@ import tracemalloc
 
 from imitation_ros.episodes.mcap_records import MAGIC, View
 from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.writer import EpisodeWriter
 from imitation_ros.errors import EpisodeError
 import lz4.frame
 from mcap.opcode import Opcode
@@ -352,6 +353,17 @@ def test_a_bomb_is_refused_at_once(tmp_path, compress, declared, actual, chunks,
     assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 150 << 20
     tracemalloc.stop()
+
+
+def test_a_camera_that_was_covered_is_no_bomb(tmp_path):
+    """Its images are all black: 300 times smaller than others when compressed, and refused."""
+    frames, size = 800, 640 * 480 * 3
+    with EpisodeWriter(tmp_path / 'e') as writer:
+        topic = writer.add_topic('/camera', 'sensor_msgs/msg/Image')
+        for number in range(frames):
+            writer.write(topic, bytes(size), number, number, number + 1)
+    found = EpisodeReader(tmp_path / 'e').messages()
+    assert sum(len(message.data) for message in found) == frames * size
 
 
 def test_chunks_that_all_overlap_are_bounded(tmp_path, monkeypatch):
