@@ -32,6 +32,10 @@ class EpisodeError(ImitationError):
     """An episode that cannot be written, read or trusted."""
 
 
+class DiskError(EpisodeError):
+    """An episode that is there, and that the disk does not give at present."""
+
+
 class CheckpointError(ImitationError):
     """A checkpoint that cannot be read, or was made for another contract."""
 

@@ -139,7 +139,7 @@ def _ticks(
     streams = tracks.streams
     statuses = next(
         (streams[name].statuses for name in ('executed', 'teleop', 'policy')
-         if streams[name].statuses), None
+         if streams[name].logged_ns), None
     )  # fmt: skip
     if statuses is None:
         return _grid(reader, contract, tracks), []

@@ -1,7 +1,7 @@
 """Episodes as arrays on disk: aligned once, memory-mapped ever after.
 
 One file an episode in the safetensors format (a JSON header, then the arrays), named by the
-content of the bag, the contract and the way of alignment, so that what is found under a name is
+content of the bag, the contract and the code that aligns, so that what is found under a name is
 up to date.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 import hashlib
 import json
 import mmap
@@ -23,8 +24,6 @@ from imitation_ros.frames.contract import Contract
 from imitation_ros.types import Array, Episode
 import numpy as np
 
-FORMAT_VERSION = 3
-"""Part of every name in the cache; grows when alignment or layout change."""
 MAX_HEADER_BYTES = 1 << 24
 SMALL_BYTES = 1 << 20
 """Files up to this size are read: a memory map costs a file descriptor."""
@@ -66,7 +65,7 @@ class EpisodeCache:
         self._folder = Path(folder)
         self._contract = contract
         document = json.dumps(contract.to_document())
-        self._recipe = f'{FORMAT_VERSION} {label} {document}'
+        self._recipe = f'{_code()} {label} {document}'
 
     def get(self, bag: Path, files: Sequence[Path], load: Callable[[], Episode]) -> CachedEpisode:
         """The episode of a bag; `load` is called if it is not in the cache yet.
@@ -83,7 +82,7 @@ class EpisodeCache:
         key = hashlib.sha256(f'{self._bag_hash(bag, files)} {self._recipe}'.encode()).hexdigest()
         path = self._folder / f'{bag.name}.{key[:24]}.safetensors'
         with suppress(*DAMAGED):  # or not there
-            return _read(path)
+            return _read(path, bag)
         episode = load()
         if not len(episode):
             reason = max(episode.left_out, key=episode.left_out.__getitem__, default='no ticks')
@@ -96,7 +95,7 @@ class EpisodeCache:
             'metadata': dict(episode.metadata),
         }
         self._write(path, _blocks(episode, document))
-        return _read(path)
+        return _read(path, bag)
 
     def _bag_hash(self, bag: Path, files: Sequence[Path]) -> str:
         """SHA-256 of a bag's files; remembered while their sizes and times stay the same."""
@@ -140,6 +139,14 @@ def episode_hash(episode: Episode) -> str:
     return digest.hexdigest()
 
 
+@cache
+def _code() -> str:
+    """SHA-256 (hex) of what makes frames and labels: another version may make other ones."""
+    episodes = Path(__file__).parent
+    sources = [*episodes.glob('*.py'), *(episodes.parent / 'frames').glob('*.py')]
+    return hashlib.sha256(b''.join(path.read_bytes() for path in sorted(sources))).hexdigest()
+
+
 def hash_text(text: str) -> str:
     """SHA-256 (hex) of a text."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -179,8 +186,8 @@ def _read_note(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def _read(path: Path) -> CachedEpisode:
-    """Raises one of `DAMAGED` unless the file is whole."""
+def _read(path: Path, bag: Path) -> CachedEpisode:
+    """The episode, where its bag is now; raises one of `DAMAGED` unless the file is whole."""
     with open(path, 'rb') as file:
         size = os.fstat(file.fileno()).st_size
         data: Any = file.read() if size <= SMALL_BYTES else _mapped(file.fileno())
@@ -197,7 +204,7 @@ def _read(path: Path) -> CachedEpisode:
         arrays['segment'],
         document['outcome'],
         document['left_out'],
-        document['metadata'],
+        {**document['metadata'], 'path': str(bag)},
     )
     statistics = Statistics.from_document(document['statistics'])
     return CachedEpisode(episode, document['hash'], statistics)

@@ -66,15 +66,18 @@ class Labels:
             decision = self._executed.statuses.get(tick_ns)
             decided = decision.values if decision else {}
             policy_drove = decided.get('mode') == 'policy'
+            # Where the expert drove, a tick is its own: what is lost is not lent by the next one.
+            its_own = decided.get('mode') == 'expert' and self._teleop.statuses
+            within_ns = 0 if its_own else self._within_ns
             if policy_drove and decided.get('labels') == 'driven':
                 raise MessageError(
                     'the policy drove, and its gate takes labels of the expert only'
                 )
-            if self._teleop.idle(tick_ns, self._within_ns):
+            if self._teleop.idle(tick_ns, within_ns):
                 raise MessageError('nobody held the device')
-            if policy_drove and _still(self._teleop.said(tick_ns, self._within_ns)):
+            if policy_drove and _still(self._teleop.said(tick_ns, within_ns)):
                 raise MessageError('the policy drove, and nobody moved the device')
-            message = self._teleop.find(part, tick_ns, self._within_ns)
+            message = self._teleop.find(part, tick_ns, within_ns)
             if message is not None:
                 return message
             if policy_drove:

@@ -84,6 +84,8 @@ def repair(recording: str | Path) -> Repaired:
     folder = recording.with_name(recording.name[: -len(RECORDING)])
     try:
         with _locked(recording):
+            if not any(recording.glob('*.mcap')):
+                return _remove_empty(recording)
             if folder.exists():
                 return _remove_leftover(recording, folder)
             return _finish(recording, folder) or _salvage(recording, folder)
@@ -91,6 +93,13 @@ def repair(recording: str | Path) -> Repaired:
         raise EpisodeError(f'{recording} is still being recorded, or being repaired') from None
     except OSError as error:
         raise EpisodeError(f'{recording}: cannot be repaired: {error.strerror}') from None
+
+
+def _remove_empty(recording: Path) -> Repaired:
+    """A kill or a full disk came before the file; raises OSError where something else is there."""
+    (recording / DISK_FULL).unlink(missing_ok=True)
+    recording.rmdir()
+    return Repaired(None, 0, 0)
 
 
 def _finish(recording: Path, folder: Path) -> Repaired | None:
@@ -185,6 +194,8 @@ def _in_use(recording: Path) -> bool:
             return False
     except BlockingIOError:
         return True
+    except OSError:  # it cannot be told; `repair` says why
+        return False
 
 
 @contextmanager
@@ -192,6 +203,7 @@ def _locked(recording: Path) -> Iterator[None]:
     """Holds the lock that a writer holds; raises BlockingIOError if somebody else does."""
     with ExitStack() as stack:
         for path in recording.glob('*.mcap'):
-            file = stack.enter_context(open(path, 'rb'))
+            # An exclusive lock over NFS asks for a file that is open for writing.
+            file = stack.enter_context(open(path, 'r+b'))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

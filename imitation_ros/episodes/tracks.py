@@ -109,27 +109,32 @@ def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
     """Reads statuses, actions and clock.
 
     Messages of a stream that publishes no status (foreign bags) stand for the time at which they
-    were published.
+    were published. A status or an action that cannot be read is left out, as it is live.
 
     Raises:
-        EpisodeError: an action topic has another type than the contract says, or a status or
-            clock message cannot be decoded.
+        EpisodeError: an action topic has another type than the contract says, or a clock message
+            cannot be decoded.
     """
     clock, streams = read_clock(reader), {name: Track() for name in STATUS_TOPICS}
     roles = _roles(reader, contract)
     paired = {stream for stream, part in roles.values() if part is None}
-    pairings = {stream: Pairing() for stream in paired}
+    spoken_of = contract.commands_in_a_decision * len(contract.actions)
+    pairings = {stream: Pairing(spoken_of) for stream in paired}
     discarded: list[tuple[int, int]] = []
     for message in reader.messages(roles.keys()):
         stream, part = roles[message.topic]
-        track, decoded = streams[stream], reader.decode(message)
+        track = streams[stream]
+        try:
+            decoded = reader.decode(message)
+            status = None if part is not None else Status.decode(decoded)
+        except (EpisodeError, MessageError, AttributeError, TypeError):
+            continue  # whoever published it; the definition is the bag's own
         if stream not in paired:
             # Published in (tick, tick + period] is the rule, [tick, tick + period) the search.
             assert part is not None
             track.add_message(part, clock.ros_ns(message.publish_time_ns) - 1, decoded)
             continue
-        if part is None:
-            status = _status(reader, message, decoded)
+        if status is not None:
             track.logged_ns.setdefault(status.tick_ns, message.log_time_ns)
             whole = pairings[stream].add_status(message.publish_time_ns, status)
             # Said once: it counts though the tick has lost a command, or another decision.
@@ -137,6 +142,7 @@ def read_tracks(reader: EpisodeReader, contract: Contract) -> Tracks:
             if first.isdecimal():
                 discarded.append((int(first), status.tick_ns))
         else:
+            assert part is not None
             whole = pairings[stream].add_message(part, message.publish_time_ns, decoded)
         for tick in whole:
             track.add(tick)
@@ -172,10 +178,3 @@ def _roles(reader: EpisodeReader, contract: Contract) -> dict[str, tuple[str, st
             if reader.find_topic(wanted):
                 roles[reader.topic(wanted, part.type).name] = stream, name
     return roles
-
-
-def _status(reader: EpisodeReader, message: Message, decoded: Any) -> Status:
-    try:
-        return Status.decode(decoded)
-    except (MessageError, AttributeError, TypeError) as error:  # the definition is the bag's own
-        raise EpisodeError(f'{reader.path}: {message.topic}: {error}') from None

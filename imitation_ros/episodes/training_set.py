@@ -90,10 +90,10 @@ class TrainingSet:
                 skipped[f'beyond the first {limit}'] = len(paths) - done
                 break
             reader = EpisodeReader(path)
-            contract = contract or _contract_of(reader)
             if reader.info.outcome not in outcomes:
                 skipped[f'outcome {reader.info.outcome}'] += 1
                 continue
+            contract = contract or _contract_of(reader)
             check_episode_contract(reader, contract)
             aligned = EpisodeCache(cache or own / CACHE, contract, label)
             align = partial(load_episode, path, contract, label)

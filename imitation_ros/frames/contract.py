@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 import hashlib
 import json
+from math import ceil
 import os
 from pathlib import Path
 import re
@@ -26,6 +27,8 @@ import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
 ABSOLUTE_KINDS = ('position', 'trajectory')
+TICKS_IN_A_DECISION = 3
+"""At most; a source may be two ticks late without being silent."""
 
 
 class QoS(BaseModel, extra='forbid', frozen=True):
@@ -147,6 +150,11 @@ class Contract(BaseModel, extra='forbid', frozen=True):
     actions: dict[str, ActionPart]
     record_too: tuple[str, ...] = ()
     home: dict[str, tuple[float, ...]] = {}
+
+    @property
+    def commands_in_a_decision(self) -> int:
+        """How many commands one decision of the supervisor may speak of, each of all parts."""
+        return TICKS_IN_A_DECISION * ceil(self.command_hz / self.rate_hz)
 
     @property
     def tick_period_ns(self) -> int:

@@ -97,10 +97,14 @@ class TickAction:
 
 
 class Pairing:
-    """Puts action messages and statuses of one source together, whatever order they arrive in."""
+    """Puts action messages and statuses of one source together, whatever order they arrive in.
 
-    def __init__(self) -> None:
-        self._messages: deque[tuple[int, str, Any]] = deque(maxlen=256)
+    Args:
+        spoken_of: messages that one status may speak of, at most.
+    """
+
+    def __init__(self, spoken_of: int = 128) -> None:
+        self._messages: deque[tuple[int, str, Any]] = deque(maxlen=2 * max(128, spoken_of))
         self._statuses: deque[tuple[int, Status]] = deque(maxlen=64)
 
     def add_message(self, part: str, source_ns: int, message: Any) -> list[TickAction]:
@@ -127,9 +131,8 @@ class Pairing:
                 latest = {part: message for _, part, message in sorted(mine, key=lambda e: e[0])}
                 ticks.append(TickAction(status, latest if status.sent else {}))
             self._statuses.popleft()
-            self._messages = deque(
-                (entry for entry in self._messages if entry[0] > source_ns), maxlen=256
-            )
+            later = (entry for entry in self._messages if entry[0] > source_ns)
+            self._messages = deque(later, maxlen=self._messages.maxlen)
         return ticks
 
     def _later_is_whole(self) -> bool:

@@ -24,7 +24,7 @@ from imitation_ros.episodes.relabel import relabel
 from imitation_ros.episodes.rosbag2 import MAX_METADATA_BYTES, METADATA
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.episodes.writer import RECORDING
-from imitation_ros.errors import EpisodeError, ImitationError
+from imitation_ros.errors import DiskError, EpisodeError, ImitationError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.background import answer
 from imitation_ros.learning.dagger import account, DaggerConfig, make_offer
@@ -318,6 +318,8 @@ class RecordedRounds:
         for path, _ in waiting:
             try:
                 taken.append(read_recording(path, self._contract, self._config.gate.gate))
+            except DiskError as error:
+                unread[path.name] = str(error)
             except EpisodeError as error:
                 refused[path.name] = str(error)
             except Exception as error:

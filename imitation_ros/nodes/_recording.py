@@ -46,6 +46,11 @@ class Recording:
         """Of the episode when it is done."""
         return self._writer.folder
 
+    @property
+    def broken(self) -> bool:
+        """Whether nothing more can be written."""
+        return self._writer.error is not None
+
     def write(self, taken: Taken) -> None:
         """Writes one message.
 

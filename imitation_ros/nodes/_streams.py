@@ -149,7 +149,8 @@ class ActionListener:
         on_tick: Callable[[TickAction], None],
         on_bad: Callable[[str], None] = lambda problem: None,
     ) -> None:
-        self._node, self._pairing = node, Pairing()
+        self._node = node
+        self._pairing = Pairing(contract.commands_in_a_decision * len(contract.actions))
         self._on_tick, self._on_bad = on_tick, on_bad
         executed = stream == 'executed'
         self._subscriptions = [

@@ -190,7 +190,9 @@ class RecorderNode(ManagedNode):
     def _command(self, name: str) -> tuple[bool, str]:
         """Does what was asked for; returns whether it was done, and what came of it."""
         if not self._busy.acquire(blocking=False):
-            return False, f'{name}: busy with the command before'
+            busy = f'{name}: busy with the command before'
+            self.get_logger().warning(busy)  # who pressed a button hears nothing else
+            return False, busy
         try:
             if not self.active:
                 raise GraphError('the recorder is not active')
@@ -263,9 +265,16 @@ class RecorderNode(ManagedNode):
             try:
                 self._recording.write(taken)
             except Exception as error:
-                self._fail(error)
+                self._miss(self._recording, taken.topic, error)
         if self._ack is not None:
             self._acknowledge(self._ack, taken)
+
+    def _miss(self, recording: Recording, topic: str, error: Exception) -> None:
+        """Ends the episode; one of `record_too` that cannot be written is lost alone."""
+        if recording.broken or topic not in self._contract.record_too:
+            self._fail(error)
+        else:
+            self.get_logger().warning(f'not recorded: {error}', throttle_duration_sec=5.0)
 
     def _acknowledge(self, ack: TickAck, taken: Taken) -> None:
         try:

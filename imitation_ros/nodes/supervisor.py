@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from math import ceil
 import os
 import sys
 import time
@@ -53,8 +52,6 @@ SERVICES = (
     *('stop', 'emergency_stop', 'resume', 'home', 'take', 'give_back', 'discard_correction'),
 )
 """Its own, each a Trigger."""
-TICKS_IN_A_DECISION = 3
-"""At most; a source may be two ticks late without being silent."""
 HEARD_S = 0.3
 """At most, in all: what was said last waits so long for readers that are busy or lost it."""
 GATE_SETTINGS = (
@@ -208,8 +205,7 @@ class SupervisorNode(ManagedNode):
         )
         self._tick: list[Command] = []  # what was sent since the last decision
         # A simulated clock that is paused brings no new tick; what happens is said all the same.
-        ratio = self._contract.command_hz / self._contract.rate_hz
-        self._most_in_a_decision = TICKS_IN_A_DECISION * ceil(ratio)
+        self._most_in_a_decision = self._contract.commands_in_a_decision
         self._diagnosed: Mode | None = None
         self._notice = ''
         self._discarded: int | None = None  # first tick of what was taken back, not yet said

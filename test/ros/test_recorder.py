@@ -438,6 +438,21 @@ def test_little_space_ends_the_episode_whole(ros, recorder, data, monkeypatch):
     assert '1.07 GB free on the disk; at least 1.07' in response.message
 
 
+def test_what_is_recorded_too_and_is_too_long_is_lost_alone(ros, recorder, monkeypatch):
+    """A map that is latched ended each episode as soon as it had begun."""
+    monkeypatch.setattr('imitation_ros.episodes.writer.MAX_MESSAGE_BYTES', 10_000)
+    recorder()
+    robot = Robot(ros)
+    publisher = ros.probe.create_publisher(message_class(STRING), 'description', LATCHED)
+    publisher.publish(message_class(STRING)(data='x' * 20_000))
+    ros.spin_until(publisher.get_subscription_count)
+    robot.start_episode()
+    robot.wait_until_recorded('description', 1)
+    episode = robot.end_episode()
+    assert data_of(episode, '/description') == []
+    assert lost_on(episode, 'description') == 1
+
+
 def test_whatever_else_goes_wrong_ends_the_episode_too(ros, recorder, data, monkeypatch):
     recorder()
     robot = Robot(ros)

@@ -7,6 +7,7 @@ from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.alignment import Aligner
+from imitation_ros.frames.status import Status, STATUS_TOPICS, STATUS_TYPE
 from imitation_ros.types import Frame
 import numpy as np
 import pytest
@@ -272,6 +273,43 @@ def test_a_garbled_observation_is_as_if_it_had_not_come(tmp_path):
         bag.act('executed', action(step), now_ns + 1000, now_ns + 4000, mode='expert')
         bag.writer.write(bag._topics['joint_states'], b'\1\2\3', now_ns + 1, now_ns, 0)
     assert len(load_episode(bag.writer.stop())) == 6
+
+
+def test_a_message_that_nobody_can_read_is_as_if_it_had_not_come(tmp_path):
+    """One stray status, or half an action, and no training took the episode."""
+    bag = Bag(tmp_path / 'e', contract())
+    for step in range(6):
+        now_ns = WALL_NS + step * PERIOD_NS
+        bag.observe(*state(step), now_ns, now_ns, now_ns)
+        bag.act('teleop', action(step), now_ns + 1000, now_ns + 2000, engaged='true')
+        bag.send(STATUS_TOPICS['teleop'], STATUS_TYPE, new(STATUS_TYPE), now_ns + 5000)
+        bag.writer.write(bag._topics['teleop/arm/command'], b'\1\2\3', now_ns, now_ns + 6000, 0)
+    assert len(load_episode(bag.writer.stop())) == 6
+
+
+def test_decisions_that_lack_their_commands_tell_of_no_tick(tmp_path):
+    """The ticks were then those of teleoperation: what it said on hold was learned."""
+    bag = Bag(tmp_path / 'e', contract())
+    for step in range(6):
+        now_ns = WALL_NS + step * PERIOD_NS
+        bag.observe(*state(step), now_ns, now_ns, now_ns)
+        bag.act('teleop', action(step), now_ns + 1000, now_ns + 2000, engaged='true')
+        decision = Status(now_ns + 1000, 'supervisor', 2, '', {'mode': 'hold'}).encode(new)
+        bag.send(STATUS_TOPICS['executed'], STATUS_TYPE, decision, now_ns + 4000)
+    assert len(load_episode(bag.writer.stop())) == 0
+
+
+def test_what_was_lost_of_the_expert_is_not_lent_by_its_next_tick(tmp_path):
+    """The next one came early, within the period of the tick whose message was lost."""
+    bag = Bag(tmp_path / 'e', contract())
+    for step in range(6):
+        now_ns = WALL_NS + step * PERIOD_NS - (step == 4) * 100_000
+        bag.observe(*state(step), now_ns, now_ns, now_ns)
+        if step != 3:
+            bag.act('teleop', action(step), now_ns + 1000, now_ns + 2000, engaged='true')
+        bag.act('executed', action(step), now_ns + 1000, now_ns + 4000, mode='expert')
+    labels = load_episode(bag.writer.stop()).actions['arm']
+    np.testing.assert_allclose(labels, [action(step)['arm'] for step in range(6)])
 
 
 @pytest.mark.parametrize(

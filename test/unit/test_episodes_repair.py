@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import errno
 import json
 import random
 import shutil
 
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.repair import find_unfinished, repair, repair_dataset
-from imitation_ros.episodes.writer import EpisodeWriter
+from imitation_ros.episodes.writer import DISK_FULL, EpisodeWriter
 from imitation_ros.errors import EpisodeError
 import pytest
 from recorded_episodes import Bag, contract, record_lockstep, state, WALL_NS
@@ -77,6 +78,29 @@ def test_only_what_was_cut_off_is_found(tmp_path):
         assert [done.episode.name for done in repair_dataset(tmp_path)] == ['cut']
         writer.stop()
     assert find_unfinished(tmp_path) == []
+
+
+def test_what_the_disk_does_not_let_lock_is_told_by_the_repair(tmp_path, monkeypatch):
+    """The recorder did not start any more: a file of another user, or NFS without locks."""
+    cut_off(tmp_path / 'cut', 0.8)
+
+    def refuse(file, how):
+        raise OSError(errno.EBADF, 'Bad file descriptor')
+
+    monkeypatch.setattr('imitation_ros.episodes.repair.fcntl.flock', refuse)
+    (found,) = find_unfinished(tmp_path)
+    with pytest.raises(EpisodeError, match=r'cut\.recording: cannot be repaired: Bad file desc'):
+        repair(found)
+
+
+@pytest.mark.parametrize('left', [(), (DISK_FULL,)])
+def test_a_recording_that_never_had_a_file_is_removed(tmp_path, left):
+    recording = tmp_path / 'e.recording'
+    recording.mkdir()
+    for name in left:
+        (recording / name).touch()
+    assert str(repair(recording)) == 'an empty recording was removed (0 bytes of it unreadable)'
+    assert not recording.exists()
 
 
 @pytest.mark.parametrize('keep', [0.0, 0.003, 0.1, 0.2])

@@ -204,20 +204,22 @@ def test_success_decides_once_there_is_enough_of_it():
 def test_what_the_disk_does_not_give_waits_for_the_next_round(tmp_path, run, monkeypatch):
     """An OSError ended this round and all later ones; who knows what comes tomorrow."""
     demonstrate(tmp_path / 'episodes', 'a', 'b', 'c')
-    read = recorded_rounds.read_recording
 
-    def faulty(path, *given):
-        if path.name == 'b':
+    def faulty(path, mode):
+        if path.parent.name == 'b':
             raise OSError(5, 'Input/output error', str(path))
-        return read(path, *given)
+        return open(path, mode)
+
+    def without_b(patched):
+        patched.setattr('imitation_ros.episodes.mcap_file.open', faulty, raising=False)
 
     with monkeypatch.context() as patched:
-        patched.setattr(recorded_rounds, 'read_recording', faulty)
+        without_b(patched)
         done = run().run_round()
     assert done.left_out == {'a recording that cannot be read': 1}
     assert [each.path.name for each in run().waiting] == ['b']
     with monkeypatch.context() as patched:
-        patched.setattr(recorded_rounds, 'read_recording', faulty)
+        without_b(patched)
         with pytest.raises(EpisodeError, match='Input/output error'):
             run().run_round()
     assert run().run_round().labels == 12

@@ -152,6 +152,16 @@ def test_without_an_action_there_are_no_messages():
     assert tick.status.reason == 'joint_states: no message yet'
 
 
+def test_a_status_may_speak_of_many_messages():
+    """At 1000 commands a second and 5 ticks none was whole: the first ones had been forgotten."""
+    pairing = Pairing(spoken_of=3 * 200 * 2)
+    for at in range(200):
+        assert pairing.add_message('arm', 2 * at, at) == []
+        assert pairing.add_message('gripper', 2 * at + 1, at) == []
+    (tick,) = pairing.add_status(400, Status(1, 'supervisor', 400))
+    assert tick.messages == {'arm': 199, 'gripper': 199}
+
+
 def test_messages_without_any_status_do_not_pile_up():
     """A foreign teleoperation topic has nobody who speaks for it."""
     pairing = Pairing()

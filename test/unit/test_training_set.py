@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 import tracemalloc
 
@@ -139,6 +140,43 @@ def test_a_bag_that_was_changed_is_aligned_anew(tmp_path):
     (tmp_path / 'data/e').rename(tmp_path / 'old')
     record_lockstep(tmp_path / 'data/e', 5, seed=1)
     assert TrainingSet.from_folder(tmp_path / 'data').hash != hash_before
+
+
+def test_what_other_code_has_aligned_is_aligned_anew(dataset, monkeypatch):
+    """A correction that was discarded stayed in the cache of the version before."""
+    with monkeypatch.context() as before:
+        before.setattr('imitation_ros.episodes.cache._code', lambda: 'of the version before')
+        before.setattr(training_set_module, 'load_episode', only_one_frame)
+        assert [len(episode) for episode in TrainingSet.from_folder(dataset)] == [1] * 6
+    assert [len(each) for each in TrainingSet.from_folder(dataset)] == [10, 11, 12, 13, 14, 15]
+
+
+def only_one_frame(path, *rest):
+    episode = load_episode(path, *rest)
+    first = slice(1)
+    return replace(
+        episode,
+        tick_ns=episode.tick_ns[first],
+        observations={name: array[first] for name, array in episode.observations.items()},
+        actions={name: array[first] for name, array in episode.actions.items()},
+        segment=episode.segment[first],
+    )
+
+
+def test_an_episode_that_was_moved_says_where_it_is(tmp_path):
+    """Its path in the cache was that of the first time, where another lay meanwhile."""
+    record_lockstep(tmp_path / 'before/e', 5)
+    TrainingSet.from_folder(tmp_path / 'before')
+    (tmp_path / 'before').rename(tmp_path / 'now')
+    (episode,) = TrainingSet.from_folder(tmp_path / 'now')
+    assert episode.metadata['path'] == str(tmp_path / 'now/e')
+
+
+def test_a_discarded_episode_does_not_say_which_contract(tmp_path):
+    other = contract(replaced={'max_velocity: 2': 'max_velocity: 3'})
+    record_lockstep(tmp_path / 'episode_0', 5, 'discarded', contract=other)
+    record_lockstep(tmp_path / 'episode_1', 5)
+    assert TrainingSet.from_folder(tmp_path).contract == contract()
 
 
 @pytest.mark.parametrize('damage', ['cut', 'empty', 'header', 'garbage', 'text', 'deep'])
