@@ -3,7 +3,8 @@
 The folder of the run is that of `rounds`; beside it, each round keeps `recordings.json`: which
 episodes of the data set it took, why it could not take others, what it tells them by, and how the
 policies did in them.
-`driving.json` says which policy was last seen driving.
+`driving.json` says which policy was last seen driving, and which ones somebody had let another
+drive instead of.
 """
 
 from __future__ import annotations
@@ -256,15 +257,28 @@ class RecordedRounds:
         """Whether a policy drove when it was last looked at."""
         return bool(self._said().get('digest') == driver.digest)
 
-    def drive(self, driver: Driver | None) -> None:
-        """Takes note of the policy that really drives; None if it is none that is known."""
+    @property
+    def left(self) -> frozenset[str]:
+        """SHA-256 of the policies that somebody let another one drive instead of."""
+        return frozenset(self._said().get('left', ()))
+
+    def drive(self, driver: Driver | None, instead_of: Driver | None = None) -> None:
+        """Takes note of the policy that really drives.
+
+        Args:
+            driver: it; None if it is none that is known.
+            instead_of: that drove before, if somebody chose: no success brings it back.
+        """
         outside = self._said().get('outside', '')
         if driver and driver.round is None:
             outside = str(driver.checkpoint)
+        digest = driver.digest if driver else ''
+        left = self.left | ({instead_of.digest} if instead_of else set())
         document = {
             'driving': driver.round if driver else None,
             'outside': outside,
-            'digest': driver.digest if driver else '',
+            'digest': digest,
+            'left': sorted(left - {digest}),
             'rounds': len(self.done),
         }
         write_json(self._rounds.folder / DRIVER, document)
