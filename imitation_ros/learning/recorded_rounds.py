@@ -317,7 +317,8 @@ class RecordedRounds:
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
         finished = account(done, taken, left_out, offer, driving, seconds)
         plot_rounds(self._rounds.folder / PLOT, [*done, finished])
-        self._rounds.commit(finished)  # last: from now on the policy is offered
+        # Last: from now on the policy is offered.
+        self._rounds.commit(finished, (FRAMES, CHECKPOINT, RECORDINGS))
         return finished
 
     def _read(

@@ -140,8 +140,6 @@ class RewardRounds:
         if self._random is not None:
             identity['random'] = self._random.sha256
         claim_folder(folder, identity, 'run of a reward')
-        for partial in folder.glob(f'round_*{PARTIAL}'):
-            shutil.rmtree(partial)
 
     @property
     def last(self) -> RewardRound | None:
@@ -263,6 +261,8 @@ class RewardRounds:
     def _commit(self, done: RewardRound, trainer: RewardTrainer) -> None:
         partial = self._round_folder(done.number).with_suffix(PARTIAL)
         try:
+            for interrupted in self.folder.glob(f'round_*{PARTIAL}'):
+                shutil.rmtree(interrupted)
             partial.mkdir()
             if done.promoted:
                 trainer.save(partial / STATE)

@@ -106,9 +106,6 @@ class Rounds:
         """
         self.folder = Path(folder).resolve()
         claim_folder(self.folder, settings, 'DAgger run')
-        for partial in self.folder.glob(f'round_*{PARTIAL}'):
-            if partial != self._partial(len(self.done)) or not (partial / COLLECTED).exists():
-                shutil.rmtree(partial)
 
     @property
     def done(self) -> list[Round]:
@@ -138,18 +135,31 @@ class Rounds:
         return load_episodes(self.round_folder(number) / FRAMES)
 
     def partial(self, number: int) -> Path:
-        """Where the next round is made; what lies there beside `COLLECTED` may be gone on with."""
+        """Where the next round is made; what lies there beside `COLLECTED` may be gone on with.
+
+        For whoever works on the run alone: what else an interrupted round left is removed.
+        """
         folder = self._partial(number)
+        for partial in self.folder.glob(f'round_*{PARTIAL}'):
+            if partial != folder or not (partial / COLLECTED).exists():
+                shutil.rmtree(partial)
         folder.mkdir(exist_ok=True)
         return folder
 
-    def commit(self, done: Round) -> None:
+    def commit(self, done: Round, parts: Sequence[str] = (FRAMES, CHECKPOINT)) -> None:
         """Makes the partial round whole.
 
+        Args:
+            done: what happened in it.
+            parts: what else must be there.
+
         Raises:
-            ImitationError: the disk refused.
+            ImitationError: the disk refused, or somebody removed a part.
         """
         partial = self._partial(done.number)
+        for part in parts:
+            if not (partial / part).exists():
+                raise ImitationError(f'{partial}: not committed: {part} is gone')
         try:
             write_json(partial / ROUND, asdict(done))
             # The note goes last: without it a partial round is removed with what was collected.

@@ -141,6 +141,41 @@ def test_who_drives_changed_while_a_round_was_trained(tmp_path, run, monkeypatch
     assert rounds.driver.round == 0
 
 
+def test_a_run_that_is_opened_takes_nothing_from_the_training_at_work_in_it(
+    tmp_path, run, monkeypatch
+):
+    """A second trainer emptied the round: without recordings it broke the run for good."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    offered = recorded_rounds.make_offer
+
+    def offer_meanwhile(*request):
+        run()
+        return offered(*request)
+
+    monkeypatch.setattr(recorded_rounds, 'make_offer', offer_meanwhile)
+    assert run().run_round().labels == 24
+    assert run().waiting == []
+    assert len(run()._rounds.episodes(0)) == 2
+
+
+@pytest.mark.parametrize('gone', ['frames', 'recordings.json'])
+def test_a_round_that_lost_a_part_is_none(tmp_path, run, monkeypatch, gone):
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    offered = recorded_rounds.make_offer
+
+    def offer_and_lose(*request):
+        part = tmp_path / 'run/round_000.partial' / gone
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        return offered(*request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorded_rounds, 'make_offer', offer_and_lose)
+        with pytest.raises(ImitationError, match=f'not committed: {gone} is gone'):
+            run().run_round()
+    assert len(run().waiting) == 2
+    assert run().run_round().labels == 24
+
+
 def test_a_recording_says_how_the_policy_did_in_it(tmp_path):
     record_driven(tmp_path / 'alone', 'abc')
     record_driven(tmp_path / 'helped', 'abc', corrected=4)

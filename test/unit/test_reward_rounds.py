@@ -177,10 +177,13 @@ def test_a_kill_leaves_the_last_whole_round(run):
     rounds.add([rollout()])
     rounds.run_round()
     (rounds.folder / 'round_0002.partial').mkdir()
-    (rounds.folder / 'round_0002.partial/state.safetensors').write_bytes(b'half')
+    half = rounds.folder / 'round_0002.partial/state.safetensors'
+    half.write_bytes(b'half')
     again = run()
     assert again.last.number == 1
+    assert half.exists(), 'for it may be that of a training at work'
     assert again.run_round().number == 2
+    assert not half.parent.exists()
 
 
 def test_random_behaviour_that_was_recorded_scores_zero(run, tmp_path):
