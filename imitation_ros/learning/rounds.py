@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
@@ -114,11 +115,12 @@ class Rounds:
         Raises:
             ImitationError: one is missing between others, or cannot be read.
         """
-        folders = sorted(path for path in self.folder.glob('round_*') if path.suffix != PARTIAL)
         rounds = []
-        for number, folder in enumerate(folders):
-            if folder != self.round_folder(number):
-                raise ImitationError(f'{self.round_folder(number)}: missing, {folder.name} is not')
+        for number, there in enumerate(numbered(self.folder, r'round_(\d+)')):
+            folder = self.round_folder(number)
+            if there != number:
+                name = self.round_folder(there).name
+                raise ImitationError(f'{folder}: missing, {name} is not')
             rounds.append(_round(folder / ROUND))
         return rounds
 
@@ -175,6 +177,17 @@ class Rounds:
 
     def _partial(self, number: int) -> Path:
         return self.folder / f'round_{number:03d}{PARTIAL}'
+
+
+def numbered(folder: Path, name: str) -> list[int]:
+    """The numbers in the names of what lies in a folder, in order; none if it is not there.
+
+    Args:
+        folder: that may hold something else, such as copies.
+        name: regular expression of a whole name, whose group is the number.
+    """
+    there = os.listdir(folder) if folder.is_dir() else ()
+    return sorted(int(match[1]) for each in there if (match := re.fullmatch(name, each)))
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any], kind: str) -> None:

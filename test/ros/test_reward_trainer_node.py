@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import errno
 import json
 import os
@@ -245,6 +246,27 @@ def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatc
     robot.ros.spin_until(lambda: 'none kept' in capfd.readouterr().err, what='the last word')
     assert robot.node.autostart()
     assert robot.send().reason == 'no reward was promoted yet'
+
+
+def test_what_nobody_foresaw_is_told_and_the_node_goes_on(robot, monkeypatch):
+    """Anything but an ImitationError or OSError ended the node, as did a process not started."""
+    robot.start()
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    with monkeypatch.context() as patched:
+        patched.setattr(RewardRounds, 'forget', lambda rounds: 1 // 0)
+        robot.ros.spin_until(lambda: 'ZeroDivisionError' in robot.trouble, what='the trouble')
+
+    def no_process(*request):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(robot.node._training, 'start', no_process)
+        answer = robot.ros.call('reward_trainer/train')
+        assert (answer.success, 'temporarily unavailable' in answer.message) == (False, True)
+        robot.node.params = replace(robot.node.params, train_every_episodes=1)
+        robot.ros.spin_until(lambda: 'temporarily unavailable' in robot.trouble, what='no round')
+    robot.wait_for('state', 'training')
 
 
 def test_an_episode_message_ends_a_rollout(robot):

@@ -186,6 +186,19 @@ def test_a_kill_leaves_the_last_whole_round(run):
     assert not half.parent.exists()
 
 
+def test_what_somebody_copied_in_the_folder_of_a_run_is_no_round_of_it(run):
+    """`cp -r round_0001 round_0001.bak`, and the node ended."""
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    shutil.copytree(rounds.folder / 'round_0001', rounds.folder / 'round_0001.bak')
+    first = rounds.folder / 'rollouts/000000.safetensors'
+    shutil.copy(first, first.with_name('000000 (copy).safetensors'))
+    assert (run().last.number, run().seen) == (1, 1)
+    assert run().run_round().number == 2
+    assert (rounds.folder / 'round_0001.bak').exists()
+
+
 def test_random_behaviour_that_was_recorded_scores_zero(run, tmp_path):
     """There was no way to say what is random, and the 0 was of no behaviour at all."""
     for number in range(2):

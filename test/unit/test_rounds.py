@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 import math
 from pathlib import Path
+import shutil
 
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import Contract, parse_contract
@@ -171,6 +172,12 @@ def test_what_an_interrupted_round_left_is_removed(tmp_path):
     assert again.done == []
     assert list(again.partial(0).iterdir()) == []
     assert {path.name for path in again.folder.iterdir()} == {'run.json', 'round_000.partial'}
+
+
+def test_a_copy_of_a_round_beside_it_is_no_round(tmp_path):
+    dagger(Pretender(), replace(CONFIG, rounds=1), tmp_path / 'run')
+    shutil.copytree(tmp_path / 'run/round_001', tmp_path / 'run/round_001.bak')
+    assert len(dagger(Pretender(), CONFIG, tmp_path / 'run').rounds) == 4
 
 
 def test_two_at_once_do_not_work_on_one_run(tmp_path):
