@@ -315,7 +315,8 @@ class RecordedRounds:
         driver = self.driver  # somebody may have let another one drive meanwhile
         driving = driver.round if driver else None
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
-        finished = account(done, taken, left_out, offer, driving, seconds)
+        kept = [each for each in taken if each.episode is not None]
+        finished = account(done, kept, left_out, offer, driving, seconds)
         plot_rounds(self._rounds.folder / PLOT, [*done, finished])
         # Last: from now on the policy is offered.
         self._rounds.commit(finished, (FRAMES, CHECKPOINT, RECORDINGS))

@@ -208,6 +208,15 @@ def test_rounds_remember_how_policies_did_and_say_it_of_the_one_that_drives(tmp_
     assert sorted(run().trials) == [(digest, False), (digest, True)]
 
 
+def test_an_episode_that_was_discarded_counts_nowhere(tmp_path, run):
+    """Of three, one discarded, 2 were said to have succeeded."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    demonstrate(tmp_path / 'episodes', 'c', outcome='discarded')
+    done = run().run_round()
+    assert (done.successes, done.episodes, done.ticks, done.labels) == (2, 2, 24, 24)
+    assert done.left_out == {recorded_rounds.DISCARDED: 12}
+
+
 @pytest.mark.parametrize(
     ('checkpoints', 'outcome', 'expert_ticks', 'gate', 'trial'),
     [
