@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 
 from diagnostic_msgs.msg import DiagnosticArray
@@ -12,6 +14,7 @@ from imitation_ros.learning.recorded_rounds import Before, DISCARDED, RecordedRo
 from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import ParameterError
+from imitation_ros.nodes._training import Training
 from imitation_ros.nodes.policy import PolicyNode
 from imitation_ros.nodes.supervisor import SupervisorNode
 from imitation_ros.nodes.trainer import read_recording, TrainerNode, TrainerParams
@@ -227,6 +230,31 @@ def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
     ros.spin_until(lambda: 'no labelled frames' in (trainer.node._reason), TRAINED_S, 'the reason')
     assert trainer.node._rounds.done == []
     trainer.wait_for('state', 'waiting')
+
+
+def test_a_process_that_cannot_be_started_blocks_no_later_training(ros, trainer, monkeypatch):
+    """It was 'at work' until the node was configured anew."""
+
+    def no_process(*given):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def files():
+        return len(os.listdir('/proc/self/fd'))
+
+    training, given = Training(), (print, ())
+    with monkeypatch.context() as patched:
+        patched.setattr('multiprocessing.util.spawnv_passfds', no_process)
+        before = files()
+        for _ in range(3):
+            with pytest.raises(OSError, match='temporarily unavailable'):
+                training.start(*given)
+        assert files() == before
+        trainer.start()
+        record(trainer.episodes, 'a', 'b')
+        assert 'temporarily unavailable' in ros.call('trainer/train').message
+        assert trainer.node._training.process is None
+    assert ros.call('trainer/train').success
+    trainer.wait_for('driving round', '0')
 
 
 def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
