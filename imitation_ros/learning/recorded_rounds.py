@@ -17,6 +17,7 @@ from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 import time
+import traceback
 from typing import Any, NamedTuple
 
 from imitation_ros.episodes.align import DRIVING, load_episode
@@ -224,8 +225,10 @@ class RecordedRounds:
         None while none is known.
         """
         done, said = self.done, self._said()
-        driving = done[-1].driving if done else None
-        number = said['driving'] if said.get('rounds') == len(done) else driving
+        number = done[-1].driving if done else None
+        known = said.get('rounds', len(done) + 1)
+        if known <= len(done) and not any(each.accepted for each in done[known:]):
+            number = said['driving']
         return self._outsider() if number is None else self._of_round(number)
 
     @property
@@ -317,9 +320,12 @@ class RecordedRounds:
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
         kept = [each for each in taken if each.episode is not None]
         finished = account(done, kept, left_out, offer, driving, seconds)
-        plot_rounds(self._rounds.folder / PLOT, [*done, finished])
-        # Last: from now on the policy is offered.
+        # From now on the policy is offered.
         self._rounds.commit(finished, (FRAMES, CHECKPOINT, RECORDINGS))
+        try:
+            plot_rounds(self._rounds.folder / PLOT, [*done, finished])
+        except Exception:  # a picture, beside what was learned
+            traceback.print_exc()
         return finished
 
     def _read(

@@ -141,6 +141,40 @@ def test_who_drives_changed_while_a_round_was_trained(tmp_path, run, monkeypatch
     assert rounds.driver.round == 0
 
 
+def test_a_rollback_in_the_last_moment_of_a_rejected_round_holds(tmp_path, run, monkeypatch):
+    """It was forgotten, as a round had been committed since."""
+    for names in ('ab', 'cd'):
+        demonstrate(tmp_path / 'episodes', *names)
+        run().run_round()
+    demonstrate(tmp_path / 'episodes', 'e', 'f')
+    rounds, offered = run(), recorded_rounds.make_offer
+    accounted = recorded_rounds.account
+
+    def account_and_roll_back(*request):
+        rounds.drive(rounds.before)
+        return accounted(*request)
+
+    monkeypatch.setattr(
+        recorded_rounds, 'make_offer', lambda *given: replace(offered(*given), accepted=False)
+    )
+    monkeypatch.setattr(recorded_rounds, 'account', account_and_roll_back)
+    assert rounds.run_round().driving == 1
+    assert run().driver.round == 0
+    monkeypatch.undo()
+    demonstrate(tmp_path / 'episodes', 'g', 'h')
+    rounds.run_round()
+    assert run().driver.round == 3, 'which was accepted'
+
+
+def test_a_plot_that_fails_costs_no_round(tmp_path, run, monkeypatch, capfd):
+    """An hour of training was thrown away, at each try."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    monkeypatch.setattr(recorded_rounds, 'plot_rounds', lambda *given: 1 // 0)
+    assert run().run_round().labels == 24
+    assert len(run().done) == 1
+    assert 'ZeroDivisionError' in capfd.readouterr().err
+
+
 def test_a_run_that_is_opened_takes_nothing_from_the_training_at_work_in_it(
     tmp_path, run, monkeypatch
 ):
