@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 from itertools import pairwise
 from multiprocessing.connection import Connection
@@ -237,6 +237,9 @@ class RecordedRounds:
         driver = self.driver
         if driver is None or driver.round is None:
             return None
+        drove_then = self.done[driver.round].driven_by
+        if drove_then and (found := self.find(drove_then)):
+            return found
         drove = {done.driving for done in self.done if done.driving is not None}
         earlier = [number for number in drove if number < driver.round]
         return self._of_round(max(earlier)) if earlier else self._outsider()
@@ -316,10 +319,11 @@ class RecordedRounds:
             partial / CHECKPOINT, lambda checkpoint: success_of(read_digest(checkpoint), trials),
         )  # fmt: skip
         driver = self.driver  # somebody may have let another one drive meanwhile
-        driving = driver.round if driver else None
+        driving, drove = (driver.round, driver.digest) if driver else (None, '')
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
         kept = [each for each in taken if each.episode is not None]
         finished = account(done, kept, left_out, offer, driving, seconds)
+        finished = replace(finished, driven_by=drove)
         # From now on the policy is offered.
         self._rounds.commit(finished, (FRAMES, CHECKPOINT, RECORDINGS))
         try:

@@ -51,7 +51,6 @@ class Round:
         ticks: of them.
         expert_ticks: that the expert drove.
         switches: of control.
-        left_out: reason → ticks that gave no labelled frame because of it.
         driving_loss: held-out loss of the policy that drove the round; None if none drove.
         new_loss: held-out loss of the policy trained after it; None if nothing is held out.
         driving_success: of the policy that drove, in trials; None where there are none.
@@ -60,6 +59,8 @@ class Round:
         reason: why, or why not.
         driving: the round whose checkpoint drives from now on; None if that of no round does.
         seconds: of wall time that the round took.
+        left_out: reason → ticks that gave no labelled frame because of it.
+        driven_by: SHA-256 of the policy that drove when this was decided; '' where it is not kept.
     """
 
     number: int
@@ -79,6 +80,7 @@ class Round:
     driving: int | None
     seconds: float
     left_out: Mapping[str, int] = field(default_factory=dict)
+    driven_by: str = ''
 
     @property
     def success(self) -> float:

@@ -175,6 +175,29 @@ def test_a_plot_that_fails_costs_no_round(tmp_path, run, monkeypatch, capfd):
     assert 'ZeroDivisionError' in capfd.readouterr().err
 
 
+def test_the_way_back_is_to_the_policy_that_drove_when_a_round_was_accepted(tmp_path, run):
+    """It was to the round before, which had been rolled back from."""
+    rounds = run()
+    for names in ('ab', 'cd', 'ef'):
+        demonstrate(tmp_path / 'episodes', *names)
+        rounds.run_round()
+        rounds.drive(rounds.driver)
+    assert rounds.before.round == 1
+    rounds.drive(rounds.before, instead_of=rounds.driver)
+    demonstrate(tmp_path / 'episodes', 'g', 'h')
+    rounds.run_round()
+    assert (rounds.driver.round, rounds.before.round) == (3, 1)
+    rounds.drive(rounds.before)
+    assert (rounds.driver.round, rounds.before.round) == (1, 0)
+    for number in range(4):  # a run from before this version
+        path = tmp_path / f'run/round_{number:03d}/round.json'
+        kept = json.loads(path.read_text())
+        del kept['driven_by']
+        path.write_text(json.dumps(kept))
+    rounds.drive(rounds.find(read_digest(tmp_path / 'run/round_003/checkpoint')))
+    assert run().before.round == 2
+
+
 def test_a_run_that_is_opened_takes_nothing_from_the_training_at_work_in_it(
     tmp_path, run, monkeypatch
 ):
