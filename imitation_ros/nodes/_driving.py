@@ -70,10 +70,10 @@ class Driving:
         that. Any other change was somebody's choice, such as /policy/rollback: from now on that
         policy is the one to compare with, and no success brings back the one before it.
         """
-        if self._told is None or self._offers.at_work:
+        told, wanted = self._told, self._rounds.driver
+        if told is None or self._offers.at_work:
             return
-        told, self._told = self._told, None
-        self._digest, wanted = told.digest, self._rounds.driver
+        self._digest = told.digest
         if wanted is not None and wanted.digest == told.digest:
             if not self._rounds.seen(wanted):
                 self._rounds.drive(wanted)
@@ -89,6 +89,7 @@ class Driving:
         else:
             self._replaced = wanted.digest if wanted else ''
             self._say(f'{self.text} drives, and is not found here; compared with: {wanted}')
+        self._told = None  # a full disk leaves it to the next look
 
     async def offer(self) -> None:
         """Offers the policy of the run that was accepted last, or drove, unless it drives."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from types import SimpleNamespace
 
 from imitation_ros.learning import recorded_rounds
@@ -138,3 +140,29 @@ def test_a_policy_that_somebody_chooses_again_is_rolled_back_from_no_more(better
     better.add(1, 10)
     better.look()
     assert better.look() == 'round_001'
+
+
+@pytest.mark.parametrize('by', ['the trainer', 'the policy node'])
+def test_a_rollback_that_the_disk_does_not_remember_is_not_undone(run, monkeypatch, by):
+    """The policy that was rolled back from was offered in the next look."""
+
+    def full(*given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for _ in range(2):
+        run.add()
+        run.look()
+    with monkeypatch.context() as patched:
+        patched.setattr(recorded_rounds, 'write_json', full)
+        if by == 'the policy node':
+            run.policy.drive('round_000')
+        else:
+            with pytest.raises(OSError, match='No space left'):
+                run.roll_back()
+        for _ in range(3):
+            with pytest.raises(OSError, match='No space left'):
+                run.look(times=1)
+        assert run.policy.drives == 'round_000'
+    assert run.look() == 'round_000'
+    assert run.rounds.driver.round == 0
+    assert run.rounds.left == {'round_001'}
