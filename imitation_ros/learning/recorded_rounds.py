@@ -1,8 +1,8 @@
 """DAgger's rounds from what a recorder wrote, on a robot whose people decide when episodes happen.
 
 The folder of the run is that of `rounds`; beside it, each round keeps `recordings.json`: which
-episodes of the data set it took, why it could not take others, what it tells them by, and how the
-policies did in them.
+episodes of the data set it took, why it could not take others, what it tells them by, how the
+policies did in them, and which ones a policy may know by heart.
 `driving.json` says which policy was last seen driving, and which ones somebody had let another
 drive instead of.
 """
@@ -299,21 +299,22 @@ class RecordedRounds:
         partial = self._rounds.partial(len(done))
         waiting = self.waiting
         taken, refused, unread = self._read(waiting)
-        newest = [each.episode for each in taken if each.episode is not None]
+        kept = [each for each in taken if each.episode is not None]
+        newest = [each.episode for each in kept if each.episode is not None]
         save_episodes(partial / FRAMES, newest)
+        known = self._known_by(driver, kept)
         trials = [each.trial for each in taken if each.trial]
         note = {
             'taken': [each.name for each in taken],
             'refused': refused,
             'digests': {path.name: digest for path, digest in waiting},
             'trials': trials,
+            'known': known,
         }
         write_json(partial / RECORDINGS, note)
         trials = [*self.trials, *trials]
         rounds = [*(self._rounds.episodes(each.number) for each in done), newest]
-        train, held_out = split_rounds(
-            rounds, self._contract, self._config.held_out_every, self._demonstrations()
-        )
+        train, held_out = self._split(rounds, [*self._notes(), note])
         offer = make_offer(
             train, held_out, driver.checkpoint if driver else None, self._config, self._seed,
             partial / CHECKPOINT, lambda checkpoint: success_of(read_digest(checkpoint), trials),
@@ -321,7 +322,6 @@ class RecordedRounds:
         driver = self.driver  # somebody may have let another one drive meanwhile
         driving, drove = (driver.round, driver.digest) if driver else (None, '')
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
-        kept = [each for each in taken if each.episode is not None]
         finished = account(done, kept, left_out, offer, driving, seconds)
         finished = replace(finished, driven_by=drove)
         # From now on the policy is offered.
@@ -351,6 +351,27 @@ class RecordedRounds:
         if unread and not taken and not refused:
             raise EpisodeError(f'no recording can be read: {next(iter(unread.values()))}')
         return taken, refused, unread
+
+    def _known_by(self, driver: Driver | None, kept: Sequence[Recording]) -> list[int]:
+        """Which recordings a policy may know by heart: it could not be compared on them.
+
+        One from outside was trained on demonstrations, in which no policy drove. They may lie
+        among the recordings, unless it is said where they are.
+        """
+        if driver is None or driver.round is not None or self._before.demonstrations:
+            return []
+        return [index for index, each in enumerate(kept) if each.expert_ticks == each.ticks]
+
+    def _split(
+        self, rounds: Sequence[Sequence[Episode]], notes: Sequence[Mapping[str, Any]]
+    ) -> tuple[TrainingSet, TrainingSet]:
+        """What policies are fitted to, and what they are compared on."""
+        fit, compared = self._demonstrations(), []
+        for episodes, note in zip(rounds, notes):
+            known = note.get('known', ())  # a round of before tells none
+            fit += [episode for index, episode in enumerate(episodes) if index in known]
+            compared.append([each for index, each in enumerate(episodes) if index not in known])
+        return split_rounds(compared, self._contract, self._config.held_out_every, fit)
 
     def _demonstrations(self) -> list[Episode]:
         folder = self._before.demonstrations

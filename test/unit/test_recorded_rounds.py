@@ -39,9 +39,14 @@ def run(tmp_path):
 def initial(tmp_path):
     """A policy that was cloned from demonstrations which lie elsewhere."""
     demonstrate(tmp_path / 'demonstrations', 'first', 'second')
-    shown = TrainingSet.from_folder(tmp_path / 'demonstrations', contract())
-    train_bc(shown, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
+    known = TrainingSet.from_folder(tmp_path / 'demonstrations', contract())
+    train_bc(known, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
     return tmp_path / 'initial'
+
+
+def shown(initial):
+    """It, and where the demonstrations lie that it was trained on."""
+    return {'checkpoint': initial, 'demonstrations': initial.with_name('demonstrations')}
 
 
 def demonstrate(folder, *names, seed=0, **settings):
@@ -52,7 +57,7 @@ def demonstrate(folder, *names, seed=0, **settings):
 def test_round_0_is_compared_with_the_policy_that_drives(tmp_path, run, initial):
     """It replaced the initial policy: there was 'nothing to compare with'."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    done = run(replace(CONFIG, reject_above=1.0), checkpoint=initial).run_round()
+    done = run(replace(CONFIG, reject_above=1.0), **shown(initial)).run_round()
     assert done.driving_loss is not None
     assert not done.accepted, 'two epochs are worse than 60'
     assert 'above 1 times' in done.reason
@@ -62,21 +67,51 @@ def test_a_rejected_round_0_lets_the_initial_policy_drive(tmp_path, run, initial
     """The trainer said that the rejected policy drives, and offered it."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
     config = replace(CONFIG, reject_above=1.0)
-    done = run(config, checkpoint=initial).run_round()
-    driver = run(config, checkpoint=initial).driver
+    done = run(config, **shown(initial)).run_round()
+    driver = run(config, **shown(initial)).driver
     assert (done.driving, driver.round, driver.checkpoint) == (None, None, initial)
     demonstrate(tmp_path / 'episodes', 'c', 'd')
-    again = run(config, checkpoint=initial).run_round()
+    again = run(config, **shown(initial)).run_round()
     assert again.driving_loss == pytest.approx(done.driving_loss, rel=0.5), 'of the same policy'
 
 
 def test_rounds_learn_from_the_demonstrations_that_lie_elsewhere(tmp_path, run, initial):
     """What was trained after the first corrections knew the corrections alone."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds = run(checkpoint=initial, demonstrations=tmp_path / 'demonstrations')
+    rounds = run(**shown(initial))
     rounds.run_round()
     fitted = read_record(rounds.driver.checkpoint)['episodes']
     assert fitted == 3, 'two, and one of two that were recorded'
+
+
+def test_no_policy_is_compared_on_the_demonstrations_that_it_was_trained_on(tmp_path, run):
+    """Round 0 was rejected: the initial policy knew the demonstrations in `episodes` by heart."""
+    episodes = tmp_path / 'episodes'
+    demonstrate(episodes, 'a', 'b', 'c')
+    train_bc(
+        TrainingSet.from_folder(episodes, contract()),
+        replace(TRAINING, epochs=60),
+        1,
+        tmp_path / 'initial',
+    )
+    digest = read_digest(tmp_path / 'initial')
+    for name in 'de':
+        record_driven(episodes / name, digest, corrected=6)
+    rounds = run(replace(CONFIG, held_out_every=2), checkpoint=tmp_path / 'initial')
+    assert rounds.run_round().driving_loss is not None, 'on a correction'
+    assert read_record(rounds.driver.checkpoint)['episodes'] == 4, 'all but e'
+    demonstrate(episodes, 'f', 'g')
+    rounds.run_round()
+    fitted = read_record(tmp_path / 'run/round_001/checkpoint')['episodes']
+    assert fitted == 5, 'all but e and g, which no policy had seen'
+
+
+def test_a_policy_that_knows_all_there_is_by_heart_is_not_compared(tmp_path, run):
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    known = TrainingSet.from_folder(tmp_path / 'episodes', contract())
+    train_bc(known, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
+    done = run(replace(CONFIG, reject_above=1.0), checkpoint=tmp_path / 'initial').run_round()
+    assert (done.accepted, done.driving_loss) == (True, None)
 
 
 def test_a_warm_start_goes_on_from_the_initial_policy(tmp_path, run, initial):
@@ -98,14 +133,14 @@ def test_what_was_before_is_checked_at_the_start(tmp_path, run, before, says):
 def test_the_next_round_is_compared_with_what_was_let_drive(tmp_path, run, initial):
     """After a rollback by somebody else the comparison was with the policy that had driven."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds = run(checkpoint=initial)
+    rounds = run(**shown(initial))
     first = rounds.run_round()
     assert rounds.driver.round == 0
     assert not rounds.seen(rounds.driver), 'nobody has taken it yet'
     rounds.drive(rounds.find(read_digest(initial)))
-    assert run(checkpoint=initial).driver.checkpoint == initial
+    assert run(**shown(initial)).driver.checkpoint == initial
     demonstrate(tmp_path / 'episodes', 'c', 'd')
-    second = run(checkpoint=initial).run_round()
+    second = run(**shown(initial)).run_round()
     assert second.driving_loss == pytest.approx(first.driving_loss, rel=0.5)
 
 
@@ -355,7 +390,7 @@ def test_a_recording_is_told_from_an_earlier_one_of_the_same_name(tmp_path, run)
 
 def test_a_policy_that_was_deleted_does_not_end_the_rounds(tmp_path, run, initial):
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds, gone = run(checkpoint=initial), tmp_path / 'gone'
+    rounds, gone = run(**shown(initial)), tmp_path / 'gone'
     shutil.copytree(initial, gone)
     document = json.loads((gone / 'policy.json').read_text())
     assert document['weights_sha256'] == load_checkpoint(gone).checkpoint
