@@ -36,6 +36,7 @@ RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
 FRAMES_SUFFIX = '.safetensors'
 PLOT = 'rounds.png'
+VERSION = r'version_(\d+)'
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,12 @@ def numbered(folder: Path, name: str) -> list[int]:
     """
     there = os.listdir(folder) if folder.is_dir() else ()
     return sorted(int(match[1]) for each in there if (match := re.fullmatch(name, each)))
+
+
+def newest_version(folder: Path) -> Path:
+    """`version_<n>` with the greatest number in a folder; the folder itself if there is none."""
+    numbers = numbered(folder, VERSION)
+    return folder / f'version_{numbers[-1]}' if numbers else folder
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any], kind: str) -> None:

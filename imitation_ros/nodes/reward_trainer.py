@@ -76,7 +76,7 @@ class RewardTrainerParams(NodeParams):
         '', 'Folder where something improves a policy on the reward; offered when it changes.'
     )
     improve_updates: int = param(
-        0, 'Of the offline method that improves what drives, into checkpoint; 0: none.', low=0
+        0, 'Of the offline method that improves what drives, below checkpoint; 0: none.', low=0
     )
     seed: int = param(0, 'Of weights and batches.', low=0)
 

@@ -353,15 +353,16 @@ def test_an_offer_that_the_disk_does_not_remember_is_told_and_the_node_goes_on(
 
 
 def test_after_a_promoted_round_what_drives_is_improved_and_offered(robot, tmp_path):
-    policy, improved = PolicyDouble(robot.ros), tmp_path / 'improved'
+    policy, folder = PolicyDouble(robot.ros), tmp_path / 'improved'
     drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
     driving = save(tmp_path / 'driving')
     drives.publish(String(data=f'{driving} ({read_digest(driving)})'))
-    robot.start(checkpoint=str(improved), improve_updates=20)
+    robot.start(checkpoint=str(folder), improve_updates=20)
     robot.roll_out()
     robot.wait_for('episodes seen', '1')
     assert robot.ros.call('reward_trainer/train').success
     robot.ros.spin_until(lambda: policy.offers, TRAINED_S, 'an offer')
+    improved = folder / 'version_1'
     assert policy.offers == [str(improved)]
     record = read_record(improved)
     assert (record['method'], record['config']['updates']) == ('iql', 20)
