@@ -197,6 +197,8 @@ class TrainerNode(ManagedNode):
         self._take_result()
         waiting = self._rounds.waiting
         await self._read_new(waiting)
+        if not self.active:
+            return  # perhaps cleaned up
         self._driving.follow()
         wanted, labels = self.params.labels_per_round, self._labels
         at_work = self._training.process is not None

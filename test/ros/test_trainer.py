@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError
@@ -391,6 +392,34 @@ def test_what_cannot_be_read_for_any_reason_is_passed_over(ros, trainer, monkeyp
     record(trainer.episodes, 'a', 'b', 'c')
     trainer.start()
     trainer.wait_for('new labels', '24')
+
+
+def test_a_clean_up_while_a_recording_is_read_is_no_trouble(ros, trainer, monkeypatch, capfd):
+    """The look went on, and logged that the node has no attribute '_driving'."""
+    reading, read, looks = threading.Event(), threading.Event(), []
+    look = TrainerNode._look
+
+    def slowly(*given, **options):
+        reading.set()
+        read.wait(60.0)
+        return read_recording(*given, **options)
+
+    async def watched(node):
+        try:
+            await look(node)
+        finally:
+            looks.append(node.active)
+
+    monkeypatch.setattr('imitation_ros.nodes.trainer.read_recording', slowly)
+    monkeypatch.setattr(TrainerNode, '_look', watched)
+    record(trainer.episodes, 'a')
+    trainer.start()
+    ros.spin_until(reading.is_set, what='the recording')
+    trainer.node.trigger_deactivate()
+    trainer.node.trigger_cleanup()
+    read.set()
+    ros.spin_until(lambda: False in looks, what='the end of the look')
+    assert 'AttributeError' not in capfd.readouterr().err
 
 
 def test_whoever_waits_for_background_work_hears_what_went_wrong(ros):
