@@ -69,7 +69,7 @@ class Recording:
 
     Attributes:
         name: of its folder.
-        episode: the labelled frames; none if the operator discarded it.
+        episode: the labelled frames; None if the operator discarded it, or nobody wanted them.
         labels: how many there are.
         success: of the roll-out.
         ticks: in which somebody drove.
@@ -90,13 +90,16 @@ class Recording:
     trial: RecordedTrial | None
 
 
-def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recording:
+def read_recording(
+    path: Path, contract: Contract, gate: str = 'human', *, frames: bool = True
+) -> Recording:
     """Derives the labels of a recorded episode, and how the policy did in it.
 
     Args:
         path: its folder.
         contract: of the robot.
         gate: that chose who drives.
+        frames: whether they are wanted, too, which takes about as long again.
 
     Raises:
         EpisodeError: it is damaged, or was recorded for another contract.
@@ -111,7 +114,7 @@ def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recor
     discarded, labels = table.outcome == 'discarded', int(table.valid.sum())
     return Recording(
         name=path.name,
-        episode=None if discarded else load_episode(reader, contract),
+        episode=load_episode(reader, contract) if frames and not discarded else None,
         labels=0 if discarded else labels,
         success=table.outcome == 'success',
         ticks=len(drove),

@@ -222,7 +222,7 @@ class TrainerNode(ManagedNode):
     def _reading(self, path: Path) -> Callable[[], Read]:
         def read() -> Read:
             try:
-                recording = read_recording(path, self._contract, self.params.gate)
+                recording = read_recording(path, self._contract, self.params.gate, frames=False)
             except Exception as error:  # a round says how many there are, and goes on
                 self.get_logger().warning(f'{path.name} gives no labels: {text_of(error)}')
                 return Read()

@@ -383,10 +383,10 @@ def test_the_supervisor_is_told_the_round_also_when_it_starts_again(ros, trainer
 def test_what_cannot_be_read_for_any_reason_is_passed_over(ros, trainer, monkeypatch):
     """Anything but an EpisodeError or OSError left the watch waiting for ever."""
 
-    def faulty(path, *given):
+    def faulty(path, *given, **options):
         if path.name == 'b':
             raise KeyError('a bug')
-        return read_recording(path, *given)
+        return read_recording(path, *given, **options)
 
     monkeypatch.setattr('imitation_ros.nodes.trainer.read_recording', faulty)
     record(trainer.episodes, 'a', 'b', 'c')

@@ -288,6 +288,16 @@ def test_a_recording_says_how_the_policy_did_in_it(tmp_path):
     assert read_recording(tmp_path / 'helped', contract(), 'beta').trial is None
 
 
+def test_what_counts_of_a_recording_is_known_without_its_frames(tmp_path, monkeypatch):
+    """The trainer's node made them, beside the robot, and threw them away."""
+    record_driven(tmp_path / 'helped', 'abc', corrected=4)
+    whole = read_recording(tmp_path / 'helped', contract())
+    monkeypatch.setattr(recorded_rounds, 'load_episode', lambda *given: 1 // 0)
+    counted = read_recording(tmp_path / 'helped', contract(), frames=False)
+    assert counted == replace(whole, episode=None)
+    assert counted.labels == 4
+
+
 def test_rounds_remember_how_policies_did_and_say_it_of_the_one_that_drives(tmp_path, run):
     demonstrate(tmp_path / 'episodes', 'a', 'b')
     rounds = run()
