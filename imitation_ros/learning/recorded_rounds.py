@@ -99,7 +99,7 @@ def read_recording(
         path: its folder.
         contract: of the robot.
         gate: that chose who drives.
-        frames: whether they are wanted, too, which takes about as long again.
+        frames: whether they are wanted, too; it is aligned once more for them.
 
     Raises:
         EpisodeError: it is damaged, or was recorded for another contract.

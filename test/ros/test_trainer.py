@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import threading
@@ -245,11 +246,12 @@ def test_a_process_that_cannot_be_started_blocks_no_later_training(ros, trainer,
     training, given = Training(), (print, ())
     with monkeypatch.context() as patched:
         patched.setattr('multiprocessing.util.spawnv_passfds', no_process)
+        gc.collect()
         before = files()
         for _ in range(3):
             with pytest.raises(OSError, match='temporarily unavailable'):
                 training.start(*given)
-        assert files() == before
+        assert files() <= before
         trainer.start()
         record(trainer.episodes, 'a', 'b')
         assert 'temporarily unavailable' in ros.call('trainer/train').message
