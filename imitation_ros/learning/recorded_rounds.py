@@ -45,6 +45,7 @@ from imitation_ros.learning.rounds import (
 from imitation_ros.policies.checkpoint import read_digest
 from imitation_ros.report.plots import plot_rounds
 from imitation_ros.types import Episode
+import numpy as np
 
 RECORDINGS, DRIVER = 'recordings.json', 'driving.json'
 DISCARDED = 'the operator discarded the episode'
@@ -77,6 +78,8 @@ class Recording:
         switches: how often control changed hands.
         left_out: reason → ticks that are no labels.
         trial: what it says of the policy that drove it, None for nothing.
+        policies: SHA-256 of those that drove; '' for one that only proposed what to do, or does
+            not say. None were there in a demonstration.
     """
 
     name: str
@@ -88,6 +91,7 @@ class Recording:
     switches: int
     left_out: Mapping[str, int]
     trial: RecordedTrial | None
+    policies: frozenset[str]
 
 
 def read_recording(
@@ -110,6 +114,7 @@ def read_recording(
     table = relabel(reader, contract)
     drove = [mode for mode in table.mode.tolist() if mode in DRIVING]
     steered = table.checkpoint[table.mode == 'policy'].tolist()
+    proposed = any(np.isfinite(each).any() for each in table.policy.values())
     expert_ticks = drove.count('expert')
     discarded, labels = table.outcome == 'discarded', int(table.valid.sum())
     return Recording(
@@ -122,6 +127,7 @@ def read_recording(
         switches=sum(before != after for before, after in pairwise(drove)),
         left_out={DISCARDED: labels} if discarded else table.left_out,
         trial=judge_episode(steered, table.outcome, expert_ticks, gate),
+        policies=frozenset(steered or [''] * proposed),
     )
 
 
@@ -358,12 +364,13 @@ class RecordedRounds:
     def _known_by(self, driver: Driver | None, kept: Sequence[Recording]) -> list[int]:
         """Which recordings a policy may know by heart: it could not be compared on them.
 
-        One from outside was trained on demonstrations, in which no policy drove. They may lie
-        among the recordings, unless it is said where they are.
+        One from outside was trained on demonstrations, which may lie among the recordings unless
+        it is said where they are. Where it was there itself is none of them.
         """
         if driver is None or driver.round is not None or self._before.demonstrations:
             return []
-        return [index for index, each in enumerate(kept) if each.expert_ticks == each.ticks]
+        since = (driver.digest, '')
+        return [index for index, each in enumerate(kept) if each.policies.isdisjoint(since)]
 
     def _split(
         self, rounds: Sequence[Sequence[Episode]], notes: Sequence[Mapping[str, Any]]

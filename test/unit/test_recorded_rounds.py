@@ -95,15 +95,16 @@ def test_no_policy_is_compared_on_the_demonstrations_that_it_was_trained_on(tmp_
         tmp_path / 'initial',
     )
     digest = read_digest(tmp_path / 'initial')
-    for name in 'de':
-        record_driven(episodes / name, digest, corrected=6)
+    record_driven(episodes / 'c2', 'an older one', corrected=6)
+    record_driven(episodes / 'd', digest, corrected=6)
+    record_driven(episodes / 'e', digest, corrected=12)  # taken over at once
     rounds = run(replace(CONFIG, held_out_every=2), checkpoint=tmp_path / 'initial')
     assert rounds.run_round().driving_loss is not None, 'on a correction'
-    assert read_record(rounds.driver.checkpoint)['episodes'] == 4, 'all but e'
+    assert read_record(rounds.driver.checkpoint)['episodes'] == 5, 'all but e'
     demonstrate(episodes, 'f', 'g')
     rounds.run_round()
     fitted = read_record(tmp_path / 'run/round_001/checkpoint')['episodes']
-    assert fitted == 5, 'all but e and g, which no policy had seen'
+    assert fitted == 6, 'all but e and g, which no policy had seen'
 
 
 def test_a_policy_that_knows_all_there_is_by_heart_is_not_compared(tmp_path, run):
