@@ -14,6 +14,11 @@ class ImitationError(Exception):
     """Something the user can put right; the command line prints it without a traceback."""
 
 
+def text_of(error: Exception) -> str:
+    """For people; an error that we did not foresee comes with its kind."""
+    return str(error) if isinstance(error, ImitationError) else f'{type(error).__name__}: {error}'
+
+
 class ContractError(ImitationError):
     """A contract that cannot be used, or two contracts that differ."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 import ctypes
 import fcntl
+import multiprocessing
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
@@ -28,6 +29,22 @@ def yield_processor(process: int = 0) -> None:
     os.setpriority(os.PRIO_PROCESS, process, max(present, NICENESS))
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps other processes from working on a run meanwhile, until this one dies at the latest.
+
+    Raises:
+        ImitationError: another one does.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f'{folder.name}{LOCK}').open('w') as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ImitationError(f'{folder}: another training is at work') from None
+        yield
+
+
 def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     """Does a process's whole work; sends what it returns, or a text that says why there is none.
 
@@ -42,15 +59,14 @@ def answer(pipe: Connection, folder: Path, work: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; who started it ends it
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:  # it has died already
+            return
     _leave_session()
     yield_processor()
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        with (folder.with_name(f'{folder.name}{LOCK}')).open('w') as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with alone_in(folder):
             result = work()
-    except BlockingIOError:
-        result = f'{folder}: another training is at work'
     except ImitationError as error:
         result = str(error)
     except Exception as error:

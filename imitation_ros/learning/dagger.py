@@ -25,6 +25,7 @@ from typing import Any, Protocol
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import Contract
+from imitation_ros.learning.background import alone_in
 from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.held_out import held_out_loss, split_rounds
 from imitation_ros.learning.rounds import (
@@ -217,12 +218,13 @@ def dagger(
             broken.
 
     Raises:
-        ImitationError: the folder holds another run, there are no labels to learn from, or what
-            was learned of the demonstrations is no policy to begin with.
+        ImitationError: the folder holds another run or one that is at work, there are no labels
+            to learn from, or what was learned of the demonstrations is no policy to begin with.
     """
     rounds = Rounds(folder, {**config.settings(seed), 'contract': collector.contract.fingerprint})
-    while not _ended(config, rounds.done):
-        progress(_run_round(collector, config, rounds, seed, trial))
+    with alone_in(rounds.folder):
+        while not _ended(config, rounds.done):
+            progress(_run_round(collector, config, rounds, seed, trial))
     done = tuple(rounds.done)
     driving = done[-1].driving
     assert driving is not None  # or there would be no round 0

@@ -12,6 +12,7 @@ from imitation_ros.learning.background import answer
 from imitation_ros.learning.offline import improve_offline, METHOD, OfflineConfig
 from imitation_ros.learning.paid import by_steps
 from imitation_ros.learning.reward_rounds import RewardRounds, RewardSettings
+from imitation_ros.learning.rounds import numbered, VERSION
 from imitation_ros.policies.checkpoint import DOCUMENT, load_checkpoint, read_record
 from imitation_ros.policies.policy import use_one_thread
 
@@ -39,7 +40,8 @@ def improve(rounds: RewardRounds, contract: Contract, drives: str, out: Path, up
         rounds: the run, with the reward and what was recorded.
         contract: of the robot.
         drives: the checkpoint that does, as the policy node says it: folder (SHA-256).
-        out: folder of the new checkpoint.
+        out: where the new checkpoint gets a folder of its own, `version_<n>`: the one that drives
+            may be that of before.
         updates: of the critic.
         seed: of weights and batches.
 
@@ -63,7 +65,9 @@ def improve(rounds: RewardRounds, contract: Contract, drives: str, out: Path, up
         )
     config = replace(OfflineConfig(), updates=updates)
     pay = by_steps(reward.score_steps)
-    policy, record = improve_offline(clone, rounds.recorded, pay, config, seed, out)
+    number = max(numbered(out, VERSION), default=0) + 1
+    version = out / f'version_{number}'
+    policy, record = improve_offline(clone, rounds.recorded, pay, config, seed, version)
     return Improvement(policy.checkpoint, reward.version, int(record['steps']))
 
 

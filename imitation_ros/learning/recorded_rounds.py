@@ -1,21 +1,23 @@
 """DAgger's rounds from what a recorder wrote, on a robot whose people decide when episodes happen.
 
 The folder of the run is that of `rounds`; beside it, each round keeps `recordings.json`: which
-episodes of the data set it took, why it could not take others, what it tells them by, and how the
-policies did in them.
-`driving.json` says which policy was last seen driving.
+episodes of the data set it took, why it could not take others, what it tells them by, how the
+policies did in them, and which ones a policy may know by heart.
+`driving.json` says which policy was last seen driving, and which ones somebody had let another
+drive instead of.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import hashlib
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 import time
+import traceback
 from typing import Any, NamedTuple
 
 from imitation_ros.episodes.align import DRIVING, load_episode
@@ -43,6 +45,7 @@ from imitation_ros.learning.rounds import (
 from imitation_ros.policies.checkpoint import read_digest
 from imitation_ros.report.plots import plot_rounds
 from imitation_ros.types import Episode
+import numpy as np
 
 RECORDINGS, DRIVER = 'recordings.json', 'driving.json'
 DISCARDED = 'the operator discarded the episode'
@@ -67,7 +70,7 @@ class Recording:
 
     Attributes:
         name: of its folder.
-        episode: the labelled frames; none if the operator discarded it.
+        episode: the labelled frames; None if the operator discarded it, or nobody wanted them.
         labels: how many there are.
         success: of the roll-out.
         ticks: in which somebody drove.
@@ -75,6 +78,8 @@ class Recording:
         switches: how often control changed hands.
         left_out: reason → ticks that are no labels.
         trial: what it says of the policy that drove it, None for nothing.
+        policies: SHA-256 of those that drove; '' for one that only proposed what to do, or does
+            not say. None were there in a demonstration.
     """
 
     name: str
@@ -86,15 +91,19 @@ class Recording:
     switches: int
     left_out: Mapping[str, int]
     trial: RecordedTrial | None
+    policies: frozenset[str]
 
 
-def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recording:
+def read_recording(
+    path: Path, contract: Contract, gate: str = 'human', *, frames: bool = True
+) -> Recording:
     """Derives the labels of a recorded episode, and how the policy did in it.
 
     Args:
         path: its folder.
         contract: of the robot.
         gate: that chose who drives.
+        frames: whether they are wanted, too; it is aligned once more for them.
 
     Raises:
         EpisodeError: it is damaged, or was recorded for another contract.
@@ -105,11 +114,12 @@ def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recor
     table = relabel(reader, contract)
     drove = [mode for mode in table.mode.tolist() if mode in DRIVING]
     steered = table.checkpoint[table.mode == 'policy'].tolist()
+    proposed = any(np.isfinite(each).any() for each in table.policy.values())
     expert_ticks = drove.count('expert')
     discarded, labels = table.outcome == 'discarded', int(table.valid.sum())
     return Recording(
         name=path.name,
-        episode=None if discarded else load_episode(reader, contract),
+        episode=load_episode(reader, contract) if frames and not discarded else None,
         labels=0 if discarded else labels,
         success=table.outcome == 'success',
         ticks=len(drove),
@@ -117,6 +127,7 @@ def read_recording(path: Path, contract: Contract, gate: str = 'human') -> Recor
         switches=sum(before != after for before, after in pairwise(drove)),
         left_out={DISCARDED: labels} if discarded else table.left_out,
         trial=judge_episode(steered, table.outcome, expert_ticks, gate),
+        policies=frozenset(steered or [''] * proposed),
     )
 
 
@@ -223,8 +234,10 @@ class RecordedRounds:
         None while none is known.
         """
         done, said = self.done, self._said()
-        driving = done[-1].driving if done else None
-        number = said['driving'] if said.get('rounds') == len(done) else driving
+        number = done[-1].driving if done else None
+        known = said.get('rounds', len(done) + 1)
+        if known <= len(done) and not any(each.accepted for each in done[known:]):
+            number = said['driving']
         return self._outsider() if number is None else self._of_round(number)
 
     @property
@@ -233,6 +246,9 @@ class RecordedRounds:
         driver = self.driver
         if driver is None or driver.round is None:
             return None
+        drove_then = self.done[driver.round].driven_by
+        if drove_then and (found := self.find(drove_then)):
+            return found
         drove = {done.driving for done in self.done if done.driving is not None}
         earlier = [number for number in drove if number < driver.round]
         return self._of_round(max(earlier)) if earlier else self._outsider()
@@ -256,15 +272,28 @@ class RecordedRounds:
         """Whether a policy drove when it was last looked at."""
         return bool(self._said().get('digest') == driver.digest)
 
-    def drive(self, driver: Driver | None) -> None:
-        """Takes note of the policy that really drives; None if it is none that is known."""
+    @property
+    def left(self) -> frozenset[str]:
+        """SHA-256 of the policies that somebody let another one drive instead of."""
+        return frozenset(self._said().get('left', ()))
+
+    def drive(self, driver: Driver | None, instead_of: Driver | None = None) -> None:
+        """Takes note of the policy that really drives.
+
+        Args:
+            driver: it; None if it is none that is known.
+            instead_of: that drove before, if somebody chose: no success brings it back.
+        """
         outside = self._said().get('outside', '')
         if driver and driver.round is None:
             outside = str(driver.checkpoint)
+        digest = driver.digest if driver else ''
+        left = self.left | ({instead_of.digest} if instead_of else set())
         document = {
             'driving': driver.round if driver else None,
             'outside': outside,
-            'digest': driver.digest if driver else '',
+            'digest': digest,
+            'left': sorted(left - {digest}),
             'rounds': len(self.done),
         }
         write_json(self._rounds.folder / DRIVER, document)
@@ -279,31 +308,37 @@ class RecordedRounds:
         partial = self._rounds.partial(len(done))
         waiting = self.waiting
         taken, refused, unread = self._read(waiting)
-        newest = [each.episode for each in taken if each.episode is not None]
+        kept = [each for each in taken if each.episode is not None]
+        newest = [each.episode for each in kept if each.episode is not None]
         save_episodes(partial / FRAMES, newest)
+        known = self._known_by(driver, kept)
         trials = [each.trial for each in taken if each.trial]
         note = {
             'taken': [each.name for each in taken],
             'refused': refused,
             'digests': {path.name: digest for path, digest in waiting},
             'trials': trials,
+            'known': known,
         }
         write_json(partial / RECORDINGS, note)
         trials = [*self.trials, *trials]
         rounds = [*(self._rounds.episodes(each.number) for each in done), newest]
-        train, held_out = split_rounds(
-            rounds, self._contract, self._config.held_out_every, self._demonstrations()
-        )
+        train, held_out = self._split(rounds, [*self._notes(), note])
         offer = make_offer(
             train, held_out, driver.checkpoint if driver else None, self._config, self._seed,
             partial / CHECKPOINT, lambda checkpoint: success_of(read_digest(checkpoint), trials),
         )  # fmt: skip
         driver = self.driver  # somebody may have let another one drive meanwhile
-        driving = driver.round if driver else None
+        driving, drove = (driver.round, driver.digest) if driver else (None, '')
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
-        finished = account(done, taken, left_out, offer, driving, seconds)
-        plot_rounds(self._rounds.folder / PLOT, [*done, finished])
-        self._rounds.commit(finished)  # last: from now on the policy is offered
+        finished = account(done, kept, left_out, offer, driving, seconds)
+        finished = replace(finished, driven_by=drove)
+        # From now on the policy is offered.
+        self._rounds.commit(finished, (FRAMES, CHECKPOINT, RECORDINGS))
+        try:
+            plot_rounds(self._rounds.folder / PLOT, [*done, finished])
+        except Exception:  # a picture, beside what was learned
+            traceback.print_exc()
         return finished
 
     def _read(
@@ -327,6 +362,28 @@ class RecordedRounds:
         if unread and not taken and not refused:
             raise EpisodeError(f'no recording can be read: {next(iter(unread.values()))}')
         return taken, refused, unread
+
+    def _known_by(self, driver: Driver | None, kept: Sequence[Recording]) -> list[int]:
+        """Which recordings a policy may know by heart: it could not be compared on them.
+
+        One from outside was trained on demonstrations, which may lie among the recordings unless
+        it is said where they are. Where it was there itself is none of them.
+        """
+        if driver is None or driver.round is not None or self._before.demonstrations:
+            return []
+        since = (driver.digest, '')
+        return [index for index, each in enumerate(kept) if each.policies.isdisjoint(since)]
+
+    def _split(
+        self, rounds: Sequence[Sequence[Episode]], notes: Sequence[Mapping[str, Any]]
+    ) -> tuple[TrainingSet, TrainingSet]:
+        """What policies are fitted to, and what they are compared on."""
+        fit, compared = self._demonstrations(), []
+        for episodes, note in zip(rounds, notes):
+            known = note.get('known', ())  # a round of before tells none
+            fit += [episode for index, episode in enumerate(episodes) if index in known]
+            compared.append([each for index, each in enumerate(episodes) if index not in known])
+        return split_rounds(compared, self._contract, self._config.held_out_every, fit)
 
     def _demonstrations(self) -> list[Episode]:
         folder = self._before.demonstrations

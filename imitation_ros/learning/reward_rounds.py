@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 import math
 from multiprocessing.connection import Connection
 from pathlib import Path
+import re
 import shutil
 
 from imitation_ros.episodes.training_set import TrainingSet
@@ -36,6 +37,7 @@ from imitation_ros.learning.rounds import (
     claim_folder,
     FRAMES_SUFFIX,
     load_frames,
+    numbered,
     PARTIAL,
     read_json,
     ROUND,
@@ -140,8 +142,6 @@ class RewardRounds:
         if self._random is not None:
             identity['random'] = self._random.sha256
         claim_folder(folder, identity, 'run of a reward')
-        for partial in folder.glob(f'round_*{PARTIAL}'):
-            shutil.rmtree(partial)
 
     @property
     def last(self) -> RewardRound | None:
@@ -263,6 +263,8 @@ class RewardRounds:
     def _commit(self, done: RewardRound, trainer: RewardTrainer) -> None:
         partial = self._round_folder(done.number).with_suffix(PARTIAL)
         try:
+            for interrupted in self.folder.glob(f'round_*{PARTIAL}'):
+                shutil.rmtree(interrupted)
             partial.mkdir()
             if done.promoted:
                 trainer.save(partial / STATE)
@@ -283,15 +285,13 @@ class RewardRounds:
         return trainer
 
     def _numbers(self) -> list[int]:
-        folders = self.folder.glob('round_*')
-        return sorted(int(path.name[6:]) for path in folders if path.suffix != PARTIAL)
+        return numbered(self.folder, r'round_(\d+)')
 
     def _round_folder(self, number: int) -> Path:
         return self.folder / f'round_{number:04d}'
 
     def _rollouts(self) -> list[int]:
-        files = (self.folder / ROLLOUTS).glob(f'[0-9]*{FRAMES_SUFFIX}')
-        return sorted(int(path.stem) for path in files)
+        return numbered(self.folder / ROLLOUTS, rf'(\d+){re.escape(FRAMES_SUFFIX)}')
 
     def _rollout(self, number: int) -> Path:
         return self.folder / ROLLOUTS / f'{number:06d}{FRAMES_SUFFIX}'

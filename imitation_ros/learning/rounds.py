@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, field
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 from typing import Any
 
@@ -35,6 +36,7 @@ RUN, ROUND, COLLECTED = 'run.json', 'round.json', 'collected.json'
 FRAMES, EPISODES, CHECKPOINT, PARTIAL = 'frames', 'episodes', 'checkpoint', '.partial'
 FRAMES_SUFFIX = '.safetensors'
 PLOT = 'rounds.png'
+VERSION = r'version_(\d+)'
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,6 @@ class Round:
         ticks: of them.
         expert_ticks: that the expert drove.
         switches: of control.
-        left_out: reason → ticks that gave no labelled frame because of it.
         driving_loss: held-out loss of the policy that drove the round; None if none drove.
         new_loss: held-out loss of the policy trained after it; None if nothing is held out.
         driving_success: of the policy that drove, in trials; None where there are none.
@@ -59,6 +60,8 @@ class Round:
         reason: why, or why not.
         driving: the round whose checkpoint drives from now on; None if that of no round does.
         seconds: of wall time that the round took.
+        left_out: reason → ticks that gave no labelled frame because of it.
+        driven_by: SHA-256 of the policy that drove when this was decided; '' where it is not kept.
     """
 
     number: int
@@ -78,6 +81,7 @@ class Round:
     driving: int | None
     seconds: float
     left_out: Mapping[str, int] = field(default_factory=dict)
+    driven_by: str = ''
 
     @property
     def success(self) -> float:
@@ -106,9 +110,6 @@ class Rounds:
         """
         self.folder = Path(folder).resolve()
         claim_folder(self.folder, settings, 'DAgger run')
-        for partial in self.folder.glob(f'round_*{PARTIAL}'):
-            if partial != self._partial(len(self.done)) or not (partial / COLLECTED).exists():
-                shutil.rmtree(partial)
 
     @property
     def done(self) -> list[Round]:
@@ -117,11 +118,12 @@ class Rounds:
         Raises:
             ImitationError: one is missing between others, or cannot be read.
         """
-        folders = sorted(path for path in self.folder.glob('round_*') if path.suffix != PARTIAL)
         rounds = []
-        for number, folder in enumerate(folders):
-            if folder != self.round_folder(number):
-                raise ImitationError(f'{self.round_folder(number)}: missing, {folder.name} is not')
+        for number, there in enumerate(numbered(self.folder, r'round_(\d+)')):
+            folder = self.round_folder(number)
+            if there != number:
+                name = self.round_folder(there).name
+                raise ImitationError(f'{folder}: missing, {name} is not')
             rounds.append(_round(folder / ROUND))
         return rounds
 
@@ -138,18 +140,31 @@ class Rounds:
         return load_episodes(self.round_folder(number) / FRAMES)
 
     def partial(self, number: int) -> Path:
-        """Where the next round is made; what lies there beside `COLLECTED` may be gone on with."""
+        """Where the next round is made; what lies there beside `COLLECTED` may be gone on with.
+
+        For whoever works on the run alone: what else an interrupted round left is removed.
+        """
         folder = self._partial(number)
+        for partial in self.folder.glob(f'round_*{PARTIAL}'):
+            if partial != folder or not (partial / COLLECTED).exists():
+                shutil.rmtree(partial)
         folder.mkdir(exist_ok=True)
         return folder
 
-    def commit(self, done: Round) -> None:
+    def commit(self, done: Round, parts: Sequence[str] = (FRAMES, CHECKPOINT)) -> None:
         """Makes the partial round whole.
 
+        Args:
+            done: what happened in it.
+            parts: what else must be there.
+
         Raises:
-            ImitationError: the disk refused.
+            ImitationError: the disk refused, or somebody removed a part.
         """
         partial = self._partial(done.number)
+        for part in parts:
+            if not (partial / part).exists():
+                raise ImitationError(f'{partial}: not committed: {part} is gone')
         try:
             write_json(partial / ROUND, asdict(done))
             # The note goes last: without it a partial round is removed with what was collected.
@@ -165,6 +180,23 @@ class Rounds:
 
     def _partial(self, number: int) -> Path:
         return self.folder / f'round_{number:03d}{PARTIAL}'
+
+
+def numbered(folder: Path, name: str) -> list[int]:
+    """The numbers in the names of what lies in a folder, in order; none if it is not there.
+
+    Args:
+        folder: that may hold something else, such as copies.
+        name: regular expression of a whole name, whose group is the number.
+    """
+    there = os.listdir(folder) if folder.is_dir() else ()
+    return sorted(int(match[1]) for each in there if (match := re.fullmatch(name, each)))
+
+
+def newest_version(folder: Path) -> Path:
+    """`version_<n>` with the greatest number in a folder; the folder itself if there is none."""
+    numbers = numbered(folder, VERSION)
+    return folder / f'version_{numbers[-1]}' if numbers else folder
 
 
 def claim_folder(folder: Path, settings: Mapping[str, Any], kind: str) -> None:

@@ -68,12 +68,12 @@ class Driving:
 
         A policy node that has just been started, or never had what was accepted last, is offered
         that. Any other change was somebody's choice, such as /policy/rollback: from now on that
-        policy is the one to compare with.
+        policy is the one to compare with, and no success brings back the one before it.
         """
-        if self._told is None or self._offers.at_work:
+        told, wanted = self._told, self._rounds.driver
+        if told is None or self._offers.at_work:
             return
-        told, self._told = self._told, None
-        self._digest, wanted = told.digest, self._rounds.driver
+        self._digest = told.digest
         if wanted is not None and wanted.digest == told.digest:
             if not self._rounds.seen(wanted):
                 self._rounds.drive(wanted)
@@ -84,11 +84,12 @@ class Driving:
         ):
             self._replaced = ''  # it is offered
         elif found := self._rounds.find(told.digest, told.checkpoint):
-            self._rounds.drive(found)
+            self._rounds.drive(found, instead_of=wanted)
             self._say(f'{found} drives; the next round is compared with it')
         else:
             self._replaced = wanted.digest if wanted else ''
             self._say(f'{self.text} drives, and is not found here; compared with: {wanted}')
+        self._told = None  # a full disk leaves it to the next look
 
     async def offer(self) -> None:
         """Offers the policy of the run that was accepted last, or drove, unless it drives."""
@@ -108,7 +109,9 @@ class Driving:
         self._digest = present.digest if present else ''
 
     async def go_back(self, trials: Sequence[RecordedTrial], enough: int) -> None:
-        """Lets a policy drive again that has succeeded more often than the one that drives.
+        """Lets an earlier policy drive again that succeeded more often than the one that drives.
+
+        None that somebody has let another one drive instead of: a person's choice holds.
 
         Args:
             trials: how all of them did.
@@ -119,7 +122,9 @@ class Driving:
             return
         for digest in better_ones(present.digest, trials, enough):
             found = self._rounds.find(digest)
-            if found is None or digest in self._refused:
+            if found is None or not _earlier(found, present):
+                continue
+            if digest in (*self._refused, *self._rounds.left):
                 continue
             answer = await self._offer(found)
             if answer is not None and answer.success:
@@ -133,19 +138,19 @@ class Driving:
 
     async def roll_back(self) -> tuple[bool, str]:
         """Lets the policy that drove before drive again; says whether it does, and why not."""
-        before = self._rounds.before
+        present, before = self._rounds.driver, self._rounds.before
         if before is None:
             return False, 'there is no policy of an earlier round'
         if not self._offers.ready:
             return False, 'there is no policy node to let drive, or an offer is at work'
-        answer = await self._offer(before)
+        answer = await self._offer(before, instead_of=present)
         if answer is None:
             return False, 'the policy node does not answer'
         if answer.success:
             self._say(f'rolled back to {before}')
         return bool(answer.success), str(answer.message)
 
-    async def _offer(self, driver: Driver) -> Any:
+    async def _offer(self, driver: Driver, instead_of: Driver | None = None) -> Any:
         """The policy node's answer; None if there is none. What it takes drives from now on."""
         answer = await self._offers.offer(driver.checkpoint)
         if answer is None:
@@ -153,7 +158,12 @@ class Driving:
         self._node.get_logger().info(f'offered {driver}: {answer.message}')
         if answer.success:
             self._digest = driver.digest
-            self._rounds.drive(driver)
+            self._rounds.drive(driver, instead_of)
         else:
             self._refused.add(driver.digest)
         return answer
+
+
+def _earlier(driver: Driver, than: Driver) -> bool:
+    """Whether a policy is of a round before that of another one, or of none."""
+    return driver.round is None or (than.round is not None and driver.round < than.round)

@@ -6,7 +6,7 @@ from pathlib import Path
 import threading
 from typing import Any
 
-from imitation_ros.learning.rounds import read_json, write_json
+from imitation_ros.learning.rounds import newest_version, read_json, write_json
 from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.policies.checkpoint import read_digest
@@ -84,7 +84,7 @@ class NewCheckpoints:
     Args:
         node: who offers.
         offers: to whom.
-        folder: of a checkpoint that something else writes.
+        folder: of a checkpoint that something else writes, or of its versions (`version_<n>`).
         run: folder that remembers what was offered: after a restart, too, the operator may have
             rolled back from it.
 
@@ -112,16 +112,20 @@ class NewCheckpoints:
 
     async def offer(self) -> None:
         """Offers what is new; without an answer it is offered again at the next call."""
-        digest = await Background(self._node, lambda: read_digest(self._folder))
+        folder, digest = await Background(self._node, self._newest)
         if digest in ('', self.offered) or not self.drives or not self._offers.ready:
             return
         if digest not in self.drives:
-            answer = await self._offers.offer(self._folder)
+            answer = await self._offers.offer(folder)
             if answer is None:
                 return
-            self._node.get_logger().info(f'offered {self._folder}: {answer.message}')
+            self._node.get_logger().info(f'offered {folder}: {answer.message}')
         self.offered = digest
         await Background(self._node, self._remember)
+
+    def _newest(self) -> tuple[Path, str]:
+        folder = newest_version(self._folder)
+        return folder, read_digest(folder)
 
     def _remember(self) -> None:
         try:

@@ -23,12 +23,18 @@ class Training:
     def start(self, work: Callable[..., None], request: tuple[Any, ...]) -> None:
         """Starts `work(pipe, *request)`; on the executor's thread, with whose end it would end."""
         spawn = multiprocessing.get_context('spawn')
-        self._pipe, theirs = spawn.Pipe(duplex=False)
-        self.process = spawn.Process(target=work, args=(theirs, *request), daemon=True)
-        self.process.start()
+        ours, theirs = spawn.Pipe(duplex=False)
+        process: Any = spawn.Process(target=work, args=(theirs, *request), daemon=True)
+        try:
+            process.start()
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()  # so that the end of the process is the end of the pipe
+        self._pipe, self.process = ours, process
         with suppress(ProcessLookupError):  # its imports alone are seconds of work
-            yield_processor(self.process.pid)
-        theirs.close()  # so that the end of the process is the end of the pipe
+            yield_processor(process.pid)
 
     def result(self) -> Any:
         """What the process sent, or a text that says how it died; None while it is at work."""

@@ -228,6 +228,10 @@ class PolicyNode(ManagedNode):
         """Loads what `checkpoint` names."""
         path = live_value(self, 'checkpoint')
         await self._take(path, lambda: self._load(path), response)
+        driver = getattr(self, '_driver', None)  # none after a clean-up
+        if driver and not response.success and live_value(self, 'checkpoint') == path:
+            # Or the next start would load, untried, what was refused.
+            self.set_parameters([Parameter('checkpoint', value=driver.path)])
         self.get_logger().info(f'reload: {response.message}')
         return response
 
@@ -258,7 +262,8 @@ class PolicyNode(ManagedNode):
         if isinstance(loaded, ImitationError):
             response.success, response.message = False, f'kept the present policy: {loaded}'
         else:
-            self._before = present
+            if loaded.policy.checkpoint != present.policy.checkpoint:
+                self._before = present
             self._drive(loaded)
             response.success, response.message = True, str(loaded)
 
@@ -299,7 +304,7 @@ class PolicyNode(ManagedNode):
     def _on_rollback(
         self, request: Trigger.Request, response: Trigger.Response
     ) -> Trigger.Response:
-        """Back to the policy before the last reload, which is still in memory."""
+        """Back to the last policy but this one, which is still in memory."""
         if self._before is None:
             response.success, response.message = False, 'there is no policy before this one'
             return response

@@ -14,7 +14,7 @@ import threading
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from imitation_ros.errors import ImitationError, MessageError
+from imitation_ros.errors import ImitationError, MessageError, text_of
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.frames.status import EPISODE_TOPIC, Status
 from imitation_ros.learning.improvement import improve_in_background, Improvement
@@ -32,7 +32,7 @@ from imitation_ros.nodes._managed import ManagedNode
 from imitation_ros.nodes._messages import RELIABLE
 from imitation_ros.nodes._offer import NewCheckpoints, Offers
 from imitation_ros.nodes._params import load_params, NodeParams, param, ParameterError
-from imitation_ros.nodes._recording_health import diagnostic, OK, WARN
+from imitation_ros.nodes._recording_health import diagnostic, ERROR, OK, WARN
 from imitation_ros.nodes._reward_stream import RewardStream
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._training import Training
@@ -76,7 +76,7 @@ class RewardTrainerParams(NodeParams):
         '', 'Folder where something improves a policy on the reward; offered when it changes.'
     )
     improve_updates: int = param(
-        0, 'Of the offline method that improves what drives, into checkpoint; 0: none.', low=0
+        0, 'Of the offline method that improves what drives, below checkpoint; 0: none.', low=0
     )
     seed: int = param(0, 'Of weights and batches.', low=0)
 
@@ -180,9 +180,18 @@ class RewardTrainerNode(ManagedNode):
         return 'improving' if self._improving.process is not None else ''
 
     async def _watch(self) -> None:
-        """Once a second: what the policy did, whether a training has ended, what to offer."""
+        """Once a second; what goes wrong is told, and looked at again after the next."""
         if not self.active:
             return
+        try:
+            await self._look()
+        except Exception as error:  # it would end the node
+            self.get_logger().error(text_of(error), throttle_duration_sec=60.0)
+            if self.active:
+                self._publish(ERROR, text_of(error), {})
+
+    async def _look(self) -> None:
+        """What the policy did, whether a training has ended, what to offer."""
         await self._take_result()
         self._take_improvement()
         finished, resting = self._rollouts.take(), not self._at_work
@@ -273,9 +282,12 @@ class RewardTrainerNode(ManagedNode):
         elif not self._seen:
             response.message = 'no roll-out of the policy yet'
         else:
-            self._train()
-            response.success = True
-            response.message = f'training against {self._seen} roll-outs'
+            try:
+                self._train()
+                response.success = True
+                response.message = f'training against {self._seen} roll-outs'
+            except Exception as error:  # it would end the node
+                response.message = text_of(error)
         return response
 
     # What it says.
@@ -305,7 +317,9 @@ class RewardTrainerNode(ManagedNode):
         text = self._trouble
         if self._last is not None and self._last.refused:
             text = text or f'{len(self._last.refused)} roll-outs were refused'
-        level = WARN if text else OK
+        self._publish(WARN if text else OK, text, values)
+
+    def _publish(self, level: bytes, text: str, values: dict[str, object]) -> None:
         message = DiagnosticArray(status=[diagnostic(self.get_name(), level, text, values)])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)

@@ -13,7 +13,7 @@ import sys
 from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from imitation_ros.errors import ImitationError
+from imitation_ros.errors import text_of
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.bc import BCConfig
 from imitation_ros.learning.dagger import DaggerConfig
@@ -187,7 +187,7 @@ class TrainerNode(ManagedNode):
         try:
             await self._look()
         except Exception as error:  # it would end the node
-            self._reason = _text(error)
+            self._reason = text_of(error)
             self.get_logger().error(self._reason, throttle_duration_sec=60.0)
             if self.active:
                 self._publish(DiagnosticStatus.ERROR, {})
@@ -197,6 +197,8 @@ class TrainerNode(ManagedNode):
         self._take_result()
         waiting = self._rounds.waiting
         await self._read_new(waiting)
+        if not self.active:
+            return  # perhaps cleaned up
         self._driving.follow()
         wanted, labels = self.params.labels_per_round, self._labels
         at_work = self._training.process is not None
@@ -220,9 +222,9 @@ class TrainerNode(ManagedNode):
     def _reading(self, path: Path) -> Callable[[], Read]:
         def read() -> Read:
             try:
-                recording = read_recording(path, self._contract, self.params.gate)
+                recording = read_recording(path, self._contract, self.params.gate, frames=False)
             except Exception as error:  # a round says how many there are, and goes on
-                self.get_logger().warning(f'{path.name} gives no labels: {_text(error)}')
+                self.get_logger().warning(f'{path.name} gives no labels: {text_of(error)}')
                 return Read()
             return Read(recording.labels, recording.trial)
 
@@ -265,8 +267,8 @@ class TrainerNode(ManagedNode):
     def _on_train(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             response.success, response.message = self._begin_round()
-        except (ImitationError, OSError) as error:  # it would end the node
-            response.message = _text(error)
+        except Exception as error:  # it would end the node
+            response.message = text_of(error)
         return response
 
     def _begin_round(self) -> tuple[bool, str]:
@@ -292,8 +294,8 @@ class TrainerNode(ManagedNode):
             response.success, response.message = await self._driving.roll_back()
             if self.active:  # not cleaned up meanwhile
                 self._tell()
-        except (ImitationError, OSError) as error:
-            response.message = _text(error)
+        except Exception as error:
+            response.message = text_of(error)
         return response
 
     # What it says.
@@ -328,11 +330,6 @@ class TrainerNode(ManagedNode):
         message.header.stamp = self.get_clock().now().to_msg()
         self._status.publish(message)
         self._diagnostics.publish(message)
-
-
-def _text(error: Exception) -> str:
-    """For people; those that we did not foresee come with their kind."""
-    return str(error) if isinstance(error, ImitationError) else f'{type(error).__name__}: {error}'
 
 
 def main(args: list[str] | None = None) -> int:

@@ -135,6 +135,7 @@ def test_a_bad_checkpoint_is_refused_while_the_ticks_go_on(ros, tmp_path, kind):
     assert {status.values['checkpoint'] for status in during} == {good}
     assert all(status.sent for status in during)
     assert len(driven.told) == 1
+    assert driven.node.get_parameter('checkpoint').value == str(tmp_path / 'good')
 
 
 def test_a_good_one_drives_from_the_next_tick_and_a_rollback_brings_the_old_one_back(
@@ -158,6 +159,16 @@ def test_a_good_one_drives_from_the_next_tick_and_a_rollback_brings_the_old_one_
     assert driven.told[-1] == f'{first} ({old})'
     assert driven.node.get_parameter('checkpoint').value == str(first)
     assert ros.call('policy/rollback').message == 'there is no policy before this one'
+
+
+def test_a_second_reload_of_the_same_checkpoint_keeps_the_way_back(ros, tmp_path):
+    """It went back to itself, and the policy before it was lost."""
+    first, second = save(tmp_path / 'first'), save(tmp_path / 'second', seed=1)
+    driven = Driven(ros, tmp_path, first)
+    old = driven.said.values['checkpoint']
+    assert driven.reload(second).success
+    assert driven.reload(second).success
+    assert ros.call('policy/rollback').message == f'{first} ({old})'
 
 
 def test_the_status_says_what_the_policy_learns_from_and_how_sure_it_is(ros, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import errno
 import json
 import os
@@ -247,6 +248,27 @@ def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatc
     assert robot.send().reason == 'no reward was promoted yet'
 
 
+def test_what_nobody_foresaw_is_told_and_the_node_goes_on(robot, monkeypatch):
+    """Anything but an ImitationError or OSError ended the node, as did a process not started."""
+    robot.start()
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    with monkeypatch.context() as patched:
+        patched.setattr(RewardRounds, 'forget', lambda rounds: 1 // 0)
+        robot.ros.spin_until(lambda: 'ZeroDivisionError' in robot.trouble, what='the trouble')
+
+    def no_process(*request):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(robot.node._training, 'start', no_process)
+        answer = robot.ros.call('reward_trainer/train')
+        assert (answer.success, 'temporarily unavailable' in answer.message) == (False, True)
+        robot.node.params = replace(robot.node.params, train_every_episodes=1)
+        robot.ros.spin_until(lambda: 'temporarily unavailable' in robot.trouble, what='no round')
+    robot.wait_for('state', 'training')
+
+
 def test_an_episode_message_ends_a_rollout(robot):
     robot.start()
     for _ in range(4):
@@ -331,15 +353,16 @@ def test_an_offer_that_the_disk_does_not_remember_is_told_and_the_node_goes_on(
 
 
 def test_after_a_promoted_round_what_drives_is_improved_and_offered(robot, tmp_path):
-    policy, improved = PolicyDouble(robot.ros), tmp_path / 'improved'
+    policy, folder = PolicyDouble(robot.ros), tmp_path / 'improved'
     drives = robot.ros.probe.create_publisher(String, 'policy/checkpoint', LATCHED)
     driving = save(tmp_path / 'driving')
     drives.publish(String(data=f'{driving} ({read_digest(driving)})'))
-    robot.start(checkpoint=str(improved), improve_updates=20)
+    robot.start(checkpoint=str(folder), improve_updates=20)
     robot.roll_out()
     robot.wait_for('episodes seen', '1')
     assert robot.ros.call('reward_trainer/train').success
     robot.ros.spin_until(lambda: policy.offers, TRAINED_S, 'an offer')
+    improved = folder / 'version_1'
     assert policy.offers == [str(improved)]
     record = read_record(improved)
     assert (record['method'], record['config']['updates']) == ('iql', 20)

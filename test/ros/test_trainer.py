@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gc
+import os
 import shutil
+import threading
 
 from diagnostic_msgs.msg import DiagnosticArray
 from imitation_ros.errors import ImitationError
@@ -12,6 +16,7 @@ from imitation_ros.learning.recorded_rounds import Before, DISCARDED, RecordedRo
 from imitation_ros.nodes._background import Background
 from imitation_ros.nodes._messages import LATCHED
 from imitation_ros.nodes._params import ParameterError
+from imitation_ros.nodes._training import Training
 from imitation_ros.nodes.policy import PolicyNode
 from imitation_ros.nodes.supervisor import SupervisorNode
 from imitation_ros.nodes.trainer import read_recording, TrainerNode, TrainerParams
@@ -229,6 +234,32 @@ def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
     trainer.wait_for('state', 'waiting')
 
 
+def test_a_process_that_cannot_be_started_blocks_no_later_training(ros, trainer, monkeypatch):
+    """It was 'at work' until the node was configured anew."""
+
+    def no_process(*given):
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    def files():
+        return len(os.listdir('/proc/self/fd'))
+
+    training, given = Training(), (print, ())
+    with monkeypatch.context() as patched:
+        patched.setattr('multiprocessing.util.spawnv_passfds', no_process)
+        gc.collect()
+        before = files()
+        for _ in range(3):
+            with pytest.raises(OSError, match='temporarily unavailable'):
+                training.start(*given)
+        assert files() <= before
+        trainer.start()
+        record(trainer.episodes, 'a', 'b')
+        assert 'temporarily unavailable' in ros.call('trainer/train').message
+        assert trainer.node._training.process is None
+    assert ros.call('trainer/train').success
+    trainer.wait_for('driving round', '0')
+
+
 def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
     record(trainer.episodes, 'a', 'b')
     trainer.start(epochs=10_000)
@@ -241,7 +272,6 @@ def test_a_kill_at_any_point_resumes_at_the_last_whole_round(ros, trainer):
     assert len(trainer.node._rounds.waiting) == 2
     config = DaggerConfig(GateConfig('human'), BCConfig(epochs=10_000, validation_fraction=0.0))
     again = RecordedRounds(trainer.run, trainer.episodes, contract(), config, 0)
-    assert not partial.exists()
     assert len(again.waiting) == 2
     with pytest.raises(ImitationError, match='other settings'):
         RecordedRounds(trainer.run, trainer.episodes, contract(), config, 1)
@@ -355,15 +385,43 @@ def test_the_supervisor_is_told_the_round_also_when_it_starts_again(ros, trainer
 def test_what_cannot_be_read_for_any_reason_is_passed_over(ros, trainer, monkeypatch):
     """Anything but an EpisodeError or OSError left the watch waiting for ever."""
 
-    def faulty(path, *given):
+    def faulty(path, *given, **options):
         if path.name == 'b':
             raise KeyError('a bug')
-        return read_recording(path, *given)
+        return read_recording(path, *given, **options)
 
     monkeypatch.setattr('imitation_ros.nodes.trainer.read_recording', faulty)
     record(trainer.episodes, 'a', 'b', 'c')
     trainer.start()
     trainer.wait_for('new labels', '24')
+
+
+def test_a_clean_up_while_a_recording_is_read_is_no_trouble(ros, trainer, monkeypatch, capfd):
+    """The look went on, and logged that the node has no attribute '_driving'."""
+    reading, read, looks = threading.Event(), threading.Event(), []
+    look = TrainerNode._look
+
+    def slowly(*given, **options):
+        reading.set()
+        read.wait(60.0)
+        return read_recording(*given, **options)
+
+    async def watched(node):
+        try:
+            await look(node)
+        finally:
+            looks.append(node.active)
+
+    monkeypatch.setattr('imitation_ros.nodes.trainer.read_recording', slowly)
+    monkeypatch.setattr(TrainerNode, '_look', watched)
+    record(trainer.episodes, 'a')
+    trainer.start()
+    ros.spin_until(reading.is_set, what='the recording')
+    trainer.node.trigger_deactivate()
+    trainer.node.trigger_cleanup()
+    read.set()
+    ros.spin_until(lambda: False in looks, what='the end of the look')
+    assert 'AttributeError' not in capfd.readouterr().err
 
 
 def test_whoever_waits_for_background_work_hears_what_went_wrong(ros):

@@ -6,7 +6,9 @@ import errno
 import fcntl
 import multiprocessing
 import os
+import signal
 import sys
+import time
 
 from imitation_ros.errors import ImitationError
 from imitation_ros.learning.background import answer, LOCK, NICENESS
@@ -23,6 +25,19 @@ def _fail():
 
 def _break():
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), '/data')
+
+
+def _start_and_die(pipe, folder):
+    parent = os.getpid()
+    spawn = multiprocessing.get_context('spawn')
+    spawn.Process(target=_answer_orphaned, args=(parent, pipe, folder)).start()
+    os.kill(parent, signal.SIGKILL)
+
+
+def _answer_orphaned(parent, pipe, folder):
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    answer(pipe, folder, _work)
 
 
 @pytest.fixture
@@ -63,3 +78,15 @@ def test_one_process_at_a_time_works_on_a_run(ask, tmp_path):
     with (tmp_path / f'run{LOCK}').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert 'another training is at work' in ask(_work)
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='there a process dies with its parent')
+def test_it_does_nothing_for_a_node_that_died_while_it_started(tmp_path):
+    """Killed during the imports, the node left a training that committed a round."""
+    spawn = multiprocessing.get_context('spawn')
+    ours, theirs = spawn.Pipe(duplex=False)
+    spawn.Process(target=_start_and_die, args=(theirs, tmp_path / 'run')).start()
+    theirs.close()
+    with pytest.raises(EOFError):
+        ours.recv()
+    assert not (tmp_path / 'run').exists()

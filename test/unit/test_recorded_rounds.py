@@ -39,9 +39,14 @@ def run(tmp_path):
 def initial(tmp_path):
     """A policy that was cloned from demonstrations which lie elsewhere."""
     demonstrate(tmp_path / 'demonstrations', 'first', 'second')
-    shown = TrainingSet.from_folder(tmp_path / 'demonstrations', contract())
-    train_bc(shown, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
+    known = TrainingSet.from_folder(tmp_path / 'demonstrations', contract())
+    train_bc(known, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
     return tmp_path / 'initial'
+
+
+def shown(initial):
+    """It, and where the demonstrations lie that it was trained on."""
+    return {'checkpoint': initial, 'demonstrations': initial.with_name('demonstrations')}
 
 
 def demonstrate(folder, *names, seed=0, **settings):
@@ -52,7 +57,7 @@ def demonstrate(folder, *names, seed=0, **settings):
 def test_round_0_is_compared_with_the_policy_that_drives(tmp_path, run, initial):
     """It replaced the initial policy: there was 'nothing to compare with'."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    done = run(replace(CONFIG, reject_above=1.0), checkpoint=initial).run_round()
+    done = run(replace(CONFIG, reject_above=1.0), **shown(initial)).run_round()
     assert done.driving_loss is not None
     assert not done.accepted, 'two epochs are worse than 60'
     assert 'above 1 times' in done.reason
@@ -62,21 +67,52 @@ def test_a_rejected_round_0_lets_the_initial_policy_drive(tmp_path, run, initial
     """The trainer said that the rejected policy drives, and offered it."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
     config = replace(CONFIG, reject_above=1.0)
-    done = run(config, checkpoint=initial).run_round()
-    driver = run(config, checkpoint=initial).driver
+    done = run(config, **shown(initial)).run_round()
+    driver = run(config, **shown(initial)).driver
     assert (done.driving, driver.round, driver.checkpoint) == (None, None, initial)
     demonstrate(tmp_path / 'episodes', 'c', 'd')
-    again = run(config, checkpoint=initial).run_round()
+    again = run(config, **shown(initial)).run_round()
     assert again.driving_loss == pytest.approx(done.driving_loss, rel=0.5), 'of the same policy'
 
 
 def test_rounds_learn_from_the_demonstrations_that_lie_elsewhere(tmp_path, run, initial):
     """What was trained after the first corrections knew the corrections alone."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds = run(checkpoint=initial, demonstrations=tmp_path / 'demonstrations')
+    rounds = run(**shown(initial))
     rounds.run_round()
     fitted = read_record(rounds.driver.checkpoint)['episodes']
     assert fitted == 3, 'two, and one of two that were recorded'
+
+
+def test_no_policy_is_compared_on_the_demonstrations_that_it_was_trained_on(tmp_path, run):
+    """Round 0 was rejected: the initial policy knew the demonstrations in `episodes` by heart."""
+    episodes = tmp_path / 'episodes'
+    demonstrate(episodes, 'a', 'b', 'c')
+    train_bc(
+        TrainingSet.from_folder(episodes, contract()),
+        replace(TRAINING, epochs=60),
+        1,
+        tmp_path / 'initial',
+    )
+    digest = read_digest(tmp_path / 'initial')
+    record_driven(episodes / 'c2', 'an older one', corrected=6)
+    record_driven(episodes / 'd', digest, corrected=6)
+    record_driven(episodes / 'e', digest, corrected=12)  # taken over at once
+    rounds = run(replace(CONFIG, held_out_every=2), checkpoint=tmp_path / 'initial')
+    assert rounds.run_round().driving_loss is not None, 'on a correction'
+    assert read_record(rounds.driver.checkpoint)['episodes'] == 5, 'all but e'
+    demonstrate(episodes, 'f', 'g')
+    rounds.run_round()
+    fitted = read_record(tmp_path / 'run/round_001/checkpoint')['episodes']
+    assert fitted == 6, 'all but e and g, which no policy had seen'
+
+
+def test_a_policy_that_knows_all_there_is_by_heart_is_not_compared(tmp_path, run):
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    known = TrainingSet.from_folder(tmp_path / 'episodes', contract())
+    train_bc(known, replace(TRAINING, epochs=60), 1, tmp_path / 'initial')
+    done = run(replace(CONFIG, reject_above=1.0), checkpoint=tmp_path / 'initial').run_round()
+    assert (done.accepted, done.driving_loss) == (True, None)
 
 
 def test_a_warm_start_goes_on_from_the_initial_policy(tmp_path, run, initial):
@@ -98,14 +134,14 @@ def test_what_was_before_is_checked_at_the_start(tmp_path, run, before, says):
 def test_the_next_round_is_compared_with_what_was_let_drive(tmp_path, run, initial):
     """After a rollback by somebody else the comparison was with the policy that had driven."""
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds = run(checkpoint=initial)
+    rounds = run(**shown(initial))
     first = rounds.run_round()
     assert rounds.driver.round == 0
     assert not rounds.seen(rounds.driver), 'nobody has taken it yet'
     rounds.drive(rounds.find(read_digest(initial)))
-    assert run(checkpoint=initial).driver.checkpoint == initial
+    assert run(**shown(initial)).driver.checkpoint == initial
     demonstrate(tmp_path / 'episodes', 'c', 'd')
-    second = run(checkpoint=initial).run_round()
+    second = run(**shown(initial)).run_round()
     assert second.driving_loss == pytest.approx(first.driving_loss, rel=0.5)
 
 
@@ -141,6 +177,98 @@ def test_who_drives_changed_while_a_round_was_trained(tmp_path, run, monkeypatch
     assert rounds.driver.round == 0
 
 
+def test_a_rollback_in_the_last_moment_of_a_rejected_round_holds(tmp_path, run, monkeypatch):
+    """It was forgotten, as a round had been committed since."""
+    for names in ('ab', 'cd'):
+        demonstrate(tmp_path / 'episodes', *names)
+        run().run_round()
+    demonstrate(tmp_path / 'episodes', 'e', 'f')
+    rounds, offered = run(), recorded_rounds.make_offer
+    accounted = recorded_rounds.account
+
+    def account_and_roll_back(*request):
+        rounds.drive(rounds.before)
+        return accounted(*request)
+
+    monkeypatch.setattr(
+        recorded_rounds, 'make_offer', lambda *given: replace(offered(*given), accepted=False)
+    )
+    monkeypatch.setattr(recorded_rounds, 'account', account_and_roll_back)
+    assert rounds.run_round().driving == 1
+    assert run().driver.round == 0
+    monkeypatch.undo()
+    demonstrate(tmp_path / 'episodes', 'g', 'h')
+    rounds.run_round()
+    assert run().driver.round == 3, 'which was accepted'
+
+
+def test_a_plot_that_fails_costs_no_round(tmp_path, run, monkeypatch, capfd):
+    """An hour of training was thrown away, at each try."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    monkeypatch.setattr(recorded_rounds, 'plot_rounds', lambda *given: 1 // 0)
+    assert run().run_round().labels == 24
+    assert len(run().done) == 1
+    assert 'ZeroDivisionError' in capfd.readouterr().err
+
+
+def test_the_way_back_is_to_the_policy_that_drove_when_a_round_was_accepted(tmp_path, run):
+    """It was to the round before, which had been rolled back from."""
+    rounds = run()
+    for names in ('ab', 'cd', 'ef'):
+        demonstrate(tmp_path / 'episodes', *names)
+        rounds.run_round()
+        rounds.drive(rounds.driver)
+    assert rounds.before.round == 1
+    rounds.drive(rounds.before, instead_of=rounds.driver)
+    demonstrate(tmp_path / 'episodes', 'g', 'h')
+    rounds.run_round()
+    assert (rounds.driver.round, rounds.before.round) == (3, 1)
+    rounds.drive(rounds.before)
+    assert (rounds.driver.round, rounds.before.round) == (1, 0)
+    for number in range(4):  # a run from before this version
+        path = tmp_path / f'run/round_{number:03d}/round.json'
+        kept = json.loads(path.read_text())
+        del kept['driven_by']
+        path.write_text(json.dumps(kept))
+    rounds.drive(rounds.find(read_digest(tmp_path / 'run/round_003/checkpoint')))
+    assert run().before.round == 2
+
+
+def test_a_run_that_is_opened_takes_nothing_from_the_training_at_work_in_it(
+    tmp_path, run, monkeypatch
+):
+    """A second trainer emptied the round: without recordings it broke the run for good."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    offered = recorded_rounds.make_offer
+
+    def offer_meanwhile(*request):
+        run()
+        return offered(*request)
+
+    monkeypatch.setattr(recorded_rounds, 'make_offer', offer_meanwhile)
+    assert run().run_round().labels == 24
+    assert run().waiting == []
+    assert len(run()._rounds.episodes(0)) == 2
+
+
+@pytest.mark.parametrize('gone', ['frames', 'recordings.json'])
+def test_a_round_that_lost_a_part_is_none(tmp_path, run, monkeypatch, gone):
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    offered = recorded_rounds.make_offer
+
+    def offer_and_lose(*request):
+        part = tmp_path / 'run/round_000.partial' / gone
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+        return offered(*request)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(recorded_rounds, 'make_offer', offer_and_lose)
+        with pytest.raises(ImitationError, match=f'not committed: {gone} is gone'):
+            run().run_round()
+    assert len(run().waiting) == 2
+    assert run().run_round().labels == 24
+
+
 def test_a_recording_says_how_the_policy_did_in_it(tmp_path):
     record_driven(tmp_path / 'alone', 'abc')
     record_driven(tmp_path / 'helped', 'abc', corrected=4)
@@ -161,6 +289,16 @@ def test_a_recording_says_how_the_policy_did_in_it(tmp_path):
     assert read_recording(tmp_path / 'helped', contract(), 'beta').trial is None
 
 
+def test_what_counts_of_a_recording_is_known_without_its_frames(tmp_path, monkeypatch):
+    """The trainer's node made them, beside the robot, and threw them away."""
+    record_driven(tmp_path / 'helped', 'abc', corrected=4)
+    whole = read_recording(tmp_path / 'helped', contract())
+    monkeypatch.setattr(recorded_rounds, 'load_episode', lambda *given: 1 // 0)
+    counted = read_recording(tmp_path / 'helped', contract(), frames=False)
+    assert counted == replace(whole, episode=None)
+    assert counted.labels == 4
+
+
 def test_rounds_remember_how_policies_did_and_say_it_of_the_one_that_drives(tmp_path, run):
     demonstrate(tmp_path / 'episodes', 'a', 'b')
     rounds = run()
@@ -171,6 +309,15 @@ def test_rounds_remember_how_policies_did_and_say_it_of_the_one_that_drives(tmp_
     done = rounds.run_round()
     assert (done.driving_success, done.new_success) == (0.5, None)
     assert sorted(run().trials) == [(digest, False), (digest, True)]
+
+
+def test_an_episode_that_was_discarded_counts_nowhere(tmp_path, run):
+    """Of three, one discarded, 2 were said to have succeeded."""
+    demonstrate(tmp_path / 'episodes', 'a', 'b')
+    demonstrate(tmp_path / 'episodes', 'c', outcome='discarded')
+    done = run().run_round()
+    assert (done.successes, done.episodes, done.ticks, done.labels) == (2, 2, 24, 24)
+    assert done.left_out == {recorded_rounds.DISCARDED: 12}
 
 
 @pytest.mark.parametrize(
@@ -256,7 +403,7 @@ def test_a_recording_is_told_from_an_earlier_one_of_the_same_name(tmp_path, run)
 
 def test_a_policy_that_was_deleted_does_not_end_the_rounds(tmp_path, run, initial):
     demonstrate(tmp_path / 'episodes', 'a', 'b')
-    rounds, gone = run(checkpoint=initial), tmp_path / 'gone'
+    rounds, gone = run(**shown(initial)), tmp_path / 'gone'
     shutil.copytree(initial, gone)
     document = json.loads((gone / 'policy.json').read_text())
     assert document['weights_sha256'] == load_checkpoint(gone).checkpoint

@@ -20,7 +20,13 @@ from imitation_ros.learning.irl.transitions import transitions
 from imitation_ros.learning.live_reward import LiveReward
 from imitation_ros.learning.reward_rounds import objection, RewardRounds, RewardSettings
 from imitation_ros.learning.rollouts import Rollouts, Step, Steps
-from imitation_ros.policies.checkpoint import load_checkpoint, read_record, save_checkpoint
+from imitation_ros.learning.rounds import newest_version
+from imitation_ros.policies.checkpoint import (
+    load_checkpoint,
+    read_digest,
+    read_record,
+    save_checkpoint,
+)
 from imitation_ros.policies.policy import use_one_thread
 from imitation_ros.types import Episode, Frame, Gap
 import numpy as np
@@ -177,10 +183,26 @@ def test_a_kill_leaves_the_last_whole_round(run):
     rounds.add([rollout()])
     rounds.run_round()
     (rounds.folder / 'round_0002.partial').mkdir()
-    (rounds.folder / 'round_0002.partial/state.safetensors').write_bytes(b'half')
+    half = rounds.folder / 'round_0002.partial/state.safetensors'
+    half.write_bytes(b'half')
     again = run()
     assert again.last.number == 1
+    assert half.exists(), 'for it may be that of a training at work'
     assert again.run_round().number == 2
+    assert not half.parent.exists()
+
+
+def test_what_somebody_copied_in_the_folder_of_a_run_is_no_round_of_it(run):
+    """`cp -r round_0001 round_0001.bak`, and the node ended."""
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    shutil.copytree(rounds.folder / 'round_0001', rounds.folder / 'round_0001.bak')
+    first = rounds.folder / 'rollouts/000000.safetensors'
+    shutil.copy(first, first.with_name('000000 (copy).safetensors'))
+    assert (run().last.number, run().seen) == (1, 1)
+    assert run().run_round().number == 2
+    assert (rounds.folder / 'round_0001.bak').exists()
 
 
 def test_random_behaviour_that_was_recorded_scores_zero(run, tmp_path):
@@ -397,9 +419,24 @@ def test_what_drives_is_improved_on_all_that_was_recorded(run, tmp_path):
     done = improve(rounds, ROBOT, drives, tmp_path / 'better', updates=10, seed=0)
     demonstrated_steps = sum(TICKS + number - 1 for number in range(3))
     assert (done.version, done.steps) == (1, demonstrated_steps + TICKS - 1)
-    better = load_checkpoint(tmp_path / 'better', ROBOT)
+    better = load_checkpoint(tmp_path / 'better/version_1', ROBOT)
     assert better.checkpoint == done.checkpoint
-    assert read_record(tmp_path / 'better')['parent'] in drives
+    assert read_record(tmp_path / 'better/version_1')['parent'] in drives
+
+
+def test_what_was_improved_before_stays_where_it_was_loaded_from(run, tmp_path):
+    """The next one replaced it on disk while it drove, also where that one was refused."""
+    rounds, drives, better = run(), saved_policy(tmp_path / 'policy'), tmp_path / 'better'
+    rounds.add([rollout(0)])
+    rounds.run_round()
+    first = improve(rounds, ROBOT, drives, better, updates=10, seed=0).checkpoint
+    drives = f'{newest_version(better)} ({first})'
+    second = improve(rounds, ROBOT, drives, better, updates=10, seed=0).checkpoint
+    assert read_digest(better / 'version_1') == first
+    assert (newest_version(better), read_digest(better / 'version_2')) == (
+        better / 'version_2', second,
+    )  # fmt: skip
+    assert read_record(better / 'version_2')['parent'] == first
 
 
 def test_a_policy_that_drives_and_is_on_disk_no_more_is_not_improved(run, tmp_path):

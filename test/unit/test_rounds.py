@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 import math
 from pathlib import Path
+import shutil
 
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import Contract, parse_contract
@@ -166,8 +167,29 @@ def test_a_kill_while_a_round_becomes_whole_costs_nothing_that_was_collected(
 def test_what_an_interrupted_round_left_is_removed(tmp_path):
     rounds = Rounds(tmp_path / 'run', {})
     (rounds.partial(0) / 'half.mcap').write_bytes(b'half')
-    assert Rounds(tmp_path / 'run', {}).done == []
-    assert [path.name for path in (tmp_path / 'run').iterdir()] == ['run.json']
+    (rounds.folder / 'round_003.partial').mkdir()
+    again = Rounds(tmp_path / 'run', {})
+    assert again.done == []
+    assert list(again.partial(0).iterdir()) == []
+    assert {path.name for path in again.folder.iterdir()} == {'run.json', 'round_000.partial'}
+
+
+def test_a_copy_of_a_round_beside_it_is_no_round(tmp_path):
+    dagger(Pretender(), replace(CONFIG, rounds=1), tmp_path / 'run')
+    shutil.copytree(tmp_path / 'run/round_001', tmp_path / 'run/round_001.bak')
+    assert len(dagger(Pretender(), CONFIG, tmp_path / 'run').rounds) == 4
+
+
+def test_two_at_once_do_not_work_on_one_run(tmp_path):
+    """The second one emptied the round that the first one was making."""
+
+    class Second(Pretender):
+        def collect(self, *given):
+            with pytest.raises(ImitationError, match='another training is at work'):
+                dagger(Pretender(), CONFIG, tmp_path / 'run')
+            return super().collect(*given)
+
+    assert len(dagger(Second(), replace(CONFIG, rounds=0), tmp_path / 'run').rounds) == 1
 
 
 def test_a_run_may_be_gone_on_with_for_longer_but_not_with_other_settings(tmp_path):
