@@ -165,7 +165,7 @@ class Judge:
             if name not in command.action:
                 self._path.pop(name, None)  # silence: the next one starts where the robot is
                 continue
-            start = measured[name] if part.absolute else np.zeros(part.size)
+            start = self._start(part, measured[name]) if part.absolute else np.zeros(part.size)
             path = self._path.setdefault(name, [start, start])
             path.append(command.action[name])
             del path[:-3]
@@ -179,6 +179,15 @@ class Judge:
             'handovers': self.handovers, 'violations': self.violations,
             'commands': sum(self._modes.values()), 'modes': self._modes, **largest,
         }  # fmt: skip
+
+    def _start(self, part: ActionPart, measured: Array) -> Array:
+        """Where the robot is; at a limit where it leans on it, by no more than a command moves it.
+
+        It was told to be at the limit, or within.
+        """
+        limit = np.clip(measured, part.low, part.high)
+        leaning = np.abs(limit - measured) <= np.multiply(part.max_velocity, self._dt_s)
+        return np.where(leaning, limit, measured)
 
     def _at_rest(self, name: str) -> bool:
         """Whether a part was told again to stand still: the same position, or no velocity.

@@ -35,6 +35,7 @@ class Feedback:
             part for part in contract.actions if part in needed or contract.feedback_source(part)
         ]
         self._measured: dict[str, _Measured] = {}
+        self._before: dict[str, _Measured] = {}
 
     def take(
         self,
@@ -53,6 +54,8 @@ class Feedback:
             now_ns: steady time.
             ros_ns: ROS time; None where stamps do not matter.
         """
+        if part in self._measured:
+            self._before[part] = self._measured[part]
         late_ns = 0 if stamp_ns is None or ros_ns is None else ros_ns - stamp_ns
         self._measured[part] = _Measured(vector, stamp_ns, now_ns, late_ns)
 
@@ -88,6 +91,26 @@ class Feedback:
                 return f'the feedback of {part} on {topic} is not finite'
             if part in self._needed and (element := self._far_out(part, measured.vector)):
                 return f'the feedback of {part} on {topic} is far beyond its limits: {element}'
+        return ''
+
+    @property
+    def jump(self) -> str:
+        """Which of the needed parts has moved faster than it can since the message before, or ''.
+
+        It takes two messages that agree for commands to begin there: one may be wild.
+        """
+        for name, before in self._before.items():
+            part, now = self._contract.actions[name], self._measured[name]
+            if name not in self._needed:
+                continue
+            passed_s = max(
+                (now.received_ns - before.received_ns) / 1e9, 1 / self._contract.command_hz
+            )
+            moved = np.abs(now.vector - before.vector)
+            beyond = moved - np.multiply(part.max_velocity, passed_s)
+            if not (beyond <= 0).all():
+                index = int(np.argmax(beyond))
+                return f'the feedback of {name} jumped: element {index} by {moved[index]:.3g}'
         return ''
 
     def _far_out(self, part: str, vector: Array) -> str:

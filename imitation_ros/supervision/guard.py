@@ -56,7 +56,7 @@ class Guard:
             name: wider(part) for name, part in contract.actions.items() if not part.discrete
         }
         self._parts = {
-            name: make_limiter(name, part, contract.home.get(name))
+            name: make_limiter(name, part, contract.home.get(name), 1 / contract.command_hz)
             for name, part in contract.actions.items()
         }
         self.measurable = tuple(name for name, each in self._parts.items() if each.measurable)

@@ -66,11 +66,13 @@ class Limiter(Protocol):
         """The next command on the way home, at a fraction of the velocity limits."""
 
 
-def make_limiter(name: str, part: ActionPart, home: tuple[float, ...] | None) -> Limiter:
-    """What fits a part of an action."""
+def make_limiter(
+    name: str, part: ActionPart, home: tuple[float, ...] | None, dt_s: float
+) -> Limiter:
+    """What fits a part of an action that is commanded every `dt_s`."""
     if part.discrete:
         return _Choice(name, part)
-    return _Target(part, home) if part.absolute else _Rate(part)
+    return _Target(part, home, dt_s) if part.absolute else _Rate(part)
 
 
 EXCESS = 0.1
@@ -87,19 +89,28 @@ def wider(part: ActionPart) -> list[tuple[float, float]]:
 
 
 class _Target:
-    """Positions: a trapezoidal speed profile an element, in discrete time."""
+    """Positions: a trapezoidal speed profile an element, in discrete time.
+
+    A robot that leans on a limit is measured a little beyond it: by no more than a command may
+    move it, that counts as the limit. From further out it is only moved inwards.
+    """
 
     measurable = True
 
-    def __init__(self, part: ActionPart, home: tuple[float, ...] | None) -> None:
+    def __init__(self, part: ActionPart, home: tuple[float, ...] | None, dt_s: float) -> None:
         self.size = part.size
+        self._leaning = [velocity * dt_s for velocity in part.max_velocity]
         self._limits = list(zip(part.low, part.high, part.max_velocity, part.max_acceleration))
         self._home = list(home) if home is not None else None
         self._position: list[float] = []
         self._velocity: list[float] = []
 
     def start(self, measured: list[float]) -> None:
-        self._position = measured
+        inside = self.clamped(measured)
+        self._position = [
+            limit if abs(at - limit) <= most else at
+            for at, limit, most in zip(measured, inside, self._leaning)
+        ]
         self._velocity = [0.0] * self.size
 
     def check(self, name: str, target: Any) -> list[float]:
@@ -169,15 +180,8 @@ def _step(
     dt_s: float,
     remaining_s: float,
 ) -> tuple[float, float]:
-    """Position and velocity after the next step of one element towards `goal`.
-
-    A robot that rests on a limit is measured a little beyond it: by no more than a step from rest,
-    the step leads to the limit. From further out it is only moved inwards, where the goal is.
-    """
+    """Position and velocity after the next step of one element towards `goal`."""
     low, high, max_velocity, max_acceleration = limits
-    start, limit = position, min(max(position, low), high)
-    if 0 < abs(limit - position) <= min(max_velocity, max_acceleration * dt_s) * dt_s:
-        start, goal, remaining_s = limit, limit, dt_s
     distance = abs(goal - position)
     speed = min(max_velocity, distance / max(remaining_s, dt_s))
     speed = min(speed, _braking_speed(distance, speed, max_acceleration, dt_s))
@@ -185,7 +189,7 @@ def _step(
     velocity += min(max(change, -max_acceleration * dt_s), max_acceleration * dt_s)
     # A goal that jumped to within the braking distance is passed; the limits are not, since
     # every earlier goal lay within them and the speed has let it stop there.
-    moved = _within(position + velocity * dt_s, low, high, start)
+    moved = _within(position + velocity * dt_s, low, high, position)
     return moved, (moved - position) / dt_s
 
 

@@ -179,7 +179,7 @@ class Mux:
                 the supervisor, a source that is there counts as live, and so do participants.
             gate: who is to choose the source; None: nobody, there must be only one.
         """
-        lacking = EMERGENCY if self.pressed else self._lacking(now_ns)
+        lacking = EMERGENCY if self.pressed else self._lacking(now_ns) or self._jump()
         if self._homing or lacking:
             return False, lacking or 'the robot is on its way home; wait, or stop it'
         if gate is not None and (problem := unfit(self.takeover.how, gate)):
@@ -242,7 +242,8 @@ class Mux:
             return False, 'the contract has no home'
         if self.authority.mode is not Mode.STOPPED:
             return False, f'{self.authority.holder} has authority; stop first'
-        if problem := self._lacking(now_ns) or self._guard.blocked(self._feedback.vectors):
+        problem = self._lacking(now_ns) or self._jump()
+        if problem := problem or self._guard.blocked(self._feedback.vectors):
             return False, problem
         self._start_over()
         self._homing = True
@@ -413,11 +414,18 @@ class Mux:
             return ''
         return self._feedback.lacking(now_ns) or self._guard.lacking(now_ns)
 
+    def _jump(self) -> str:
+        """Why it is not known where the robot is, after a silence, or ''."""
+        silent = (self._restart or self._idle) and not self._lockstep
+        return self._feedback.jump if silent else ''
+
     def _next(self, now_ns: int, tick_ns: int) -> Command:
         authority, source, self._idle = self.authority, '', False
         action: Action = {}
         try:
             if self._restart:
+                if jump := self._jump():
+                    raise Refused(jump)
                 self._guard.reset(self._feedback.vectors)
                 self._tracking.start(self._feedback.vectors)
                 self._restart = False

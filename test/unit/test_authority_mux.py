@@ -267,8 +267,24 @@ def test_where_the_robot_cannot_be_no_command_begins():
     for ask in (robot.resume, lambda: robot.mux.home(robot.now_ns)):
         assert ask() == (False, far)
     assert not robot.run(0.01, feedback=False).action
-    robot.run(0.01, 'policy')
+    robot.run(0.02, 'policy')
     assert robot.resume()[0]
+
+
+def test_one_message_does_not_say_where_the_robot_is():
+    """Within the limits, or a little beyond, a wild one was where hold sent the arm."""
+    robot = RealTime()
+    robot.run(0.1, 'policy')
+    wild = robot.at + 0.3
+    jump = 'the feedback of arm jumped: element 0 by 0.3'
+    robot.mux.measure('arm', wild, None, robot.now_ns)
+    for ask in (robot.resume, lambda: robot.mux.home(robot.now_ns)):
+        assert ask() == (False, jump)
+    robot.run(0.02, 'policy')
+    assert robot.resume()[0], 'two that agree'
+    robot.mux.measure('arm', wild, None, robot.now_ns)
+    assert robot.mux.command(robot.now_ns, robot.now_ns).action == {}
+    assert (robot.mux.authority.mode, robot.mux.authority.reason) == (Mode.STOPPED, jump)
 
 
 def test_home_drives_slowly_and_stops_there():
