@@ -80,7 +80,8 @@ class _End:
         expected = 1 if how == 'exception' else 0
         return f'exit code {code}' if code != expected else self._judge()
 
-    def _end(self, process: subprocess.Popen[bytes], how: str) -> int:
+    def _end(self, process: subprocess.Popen[bytes], how: str) -> int | str:
+        """The exit code."""
         if how == 'exception':
             self._fail.publish(Empty())
         elif how == 'deactivation':
@@ -92,7 +93,10 @@ class _End:
             process.send_signal(signal.SIGINT)
         else:
             process.send_signal(getattr(signal, how))
-        return process.wait(30.0)
+        try:
+            return process.wait(30.0)
+        except subprocess.TimeoutExpired:
+            return f'none within 30 s of {how}'
 
     def _ended(self) -> bool:
         last = self._robot.watcher.decisions[-1][1]
