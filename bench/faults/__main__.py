@@ -14,6 +14,7 @@ from dataclasses import asdict
 from importlib import import_module
 import json
 from pathlib import Path
+import signal
 import sys
 import time
 import traceback
@@ -118,4 +119,6 @@ def _total(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 if __name__ == '__main__':
+    # What a shell starts in the background ignores Ctrl-C, and so would all that this starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))
