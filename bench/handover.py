@@ -135,6 +135,16 @@ class Scene:
         return TickAction(Status(now_ns, stream, len(messages), '', values), messages)
 
 
+def where_commands_begin(part: ActionPart, measured: Array, dt_s: float) -> Array:
+    """(n,) where the robot is measured, or the limit that it leans on.
+
+    It was told to be at that limit, or within; it leans by no more than a command may move it.
+    """
+    limit = np.clip(measured, part.low, part.high)
+    leaning = np.abs(limit - measured) <= np.multiply(part.max_velocity, dt_s)
+    return np.where(leaning, limit, measured)
+
+
 class Judge:
     """Watches the commands.
 
@@ -165,7 +175,9 @@ class Judge:
             if name not in command.action:
                 self._path.pop(name, None)  # silence: the next one starts where the robot is
                 continue
-            start = self._start(part, measured[name]) if part.absolute else np.zeros(part.size)
+            start = np.zeros(part.size)
+            if part.absolute:
+                start = where_commands_begin(part, measured[name], self._dt_s)
             path = self._path.setdefault(name, [start, start])
             path.append(command.action[name])
             del path[:-3]
@@ -179,15 +191,6 @@ class Judge:
             'handovers': self.handovers, 'violations': self.violations,
             'commands': sum(self._modes.values()), 'modes': self._modes, **largest,
         }  # fmt: skip
-
-    def _start(self, part: ActionPart, measured: Array) -> Array:
-        """Where the robot is; at a limit where it leans on it, by no more than a command moves it.
-
-        It was told to be at the limit, or within.
-        """
-        limit = np.clip(measured, part.low, part.high)
-        leaning = np.abs(limit - measured) <= np.multiply(part.max_velocity, self._dt_s)
-        return np.where(leaning, limit, measured)
 
     def _at_rest(self, name: str) -> bool:
         """Whether a part was told again to stand still: the same position, or no velocity.

@@ -24,6 +24,7 @@ from imitation_ros.types import Action, Array
 import numpy as np
 
 from bench.faults.outcome import Outcome
+from bench.handover import where_commands_begin
 
 VECTORS = {'short': 20_000, 'full': 1_000_000}
 CONTRACTS = ('panda_position', 'panda_twist', 'panda_trajectory', 'panda_keys')
@@ -273,7 +274,12 @@ class _Seen:
     def __init__(self, contract: Contract, measured: dict[str, Array], dt_s: float) -> None:
         self._dt_s = dt_s
         self._parts = {n: p for n, p in contract.actions.items() if not p.discrete}
-        self._at = {n: measured.get(n, np.zeros(p.size)) for n, p in self._parts.items()}
+        self._at = {
+            name: where_commands_begin(part, measured[name], dt_s)
+            if part.absolute
+            else np.zeros(part.size)
+            for name, part in self._parts.items()
+        }
         self._speed = {name: np.zeros(part.size) for name, part in self._parts.items()}
 
     def broken(self, sent: Action) -> str:
