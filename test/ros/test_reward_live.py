@@ -14,8 +14,7 @@ def test_each_tick_has_its_reward_while_the_reward_is_trained():
     assert row['without']['ticks'] > 100
     assert 'decisions' not in row['without']
     assert row['with']['training'] > 0
-    said = sum(row['with']['unrewarded'].values())  # on a busy machine observations may be old
-    assert row['with']['never'] <= said < row['with']['decisions'] / 2
+    assert row['with']['never'] == 0
     assert result['rewards_due'] == row['with']['decisions'] > 100
     assert 0 < row['with']['p50_ms'] <= result['p99_ms']
     assert set(result['missed']) == {'without', 'with'}
