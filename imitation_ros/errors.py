@@ -38,7 +38,13 @@ class EpisodeError(ImitationError):
 
 
 class DiskError(EpisodeError):
-    """An episode that is there, and that the disk does not give at present."""
+    """An episode that the disk does not give at present, as far as can be told."""
+
+
+def disk_error(text: str, error: OSError) -> EpisodeError:
+    """A `DiskError`, unless there is nothing to be given later either."""
+    absent = isinstance(error, (FileNotFoundError, NotADirectoryError, IsADirectoryError))
+    return EpisodeError(text) if absent else DiskError(text)
 
 
 class CheckpointError(ImitationError):

@@ -33,7 +33,7 @@ from imitation_ros.episodes.mcap_records import (
     View,
 )
 from imitation_ros.episodes.mcap_salvage import Salvage
-from imitation_ros.errors import DiskError, EpisodeError
+from imitation_ros.errors import disk_error, EpisodeError
 from mcap.opcode import Opcode
 
 FIRST_PRIVATE_OPCODE = 0x80
@@ -316,8 +316,7 @@ class McapFile:
         except EpisodeError as error:
             raise EpisodeError(f'{self.path}: {error}') from None
         except OSError as error:
-            kind = DiskError if self.path.is_file() else EpisodeError
-            raise kind(f'{self.path}: {error.strerror or error}') from None
+            raise disk_error(f'{self.path}: {error.strerror or error}', error) from None
 
 
 class _Budget:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from imitation_ros.episodes.info import Topic
-from imitation_ros.errors import ContractError, DiskError, EpisodeError
+from imitation_ros.errors import ContractError, disk_error, EpisodeError
 from imitation_ros.frames.contract import QoS
 from imitation_ros.frames.strict_yaml import read_yaml
 import yaml
@@ -120,9 +120,8 @@ def mcap_files(folder: Path) -> list[Path]:
     except ContractError as error:
         raise EpisodeError(f'{folder / METADATA}: not the metadata of a bag: {error}') from None
     except OSError as error:
-        if (folder / METADATA).is_file():
-            raise DiskError(f'{folder / METADATA}: {error.strerror}') from None
-        raise EpisodeError(f'{folder}: no rosbag2 folder: {METADATA}: {error.strerror}') from None
+        reason = f'{folder}: no rosbag2 folder: {METADATA}: {error.strerror}'
+        raise disk_error(reason, error) from None
     except (KeyError, TypeError, AttributeError, ValueError):
         raise EpisodeError(f'{folder / METADATA}: not the metadata of a bag') from None
     if storage != 'mcap' or compression.lower() not in ('none', 'storage'):

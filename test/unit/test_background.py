@@ -35,7 +35,7 @@ def _start_and_die(pipe, folder):
 
 
 def _answer_orphaned(parent, pipe, folder):
-    while os.getppid() == parent:
+    while os.getppid() == parent:  # nothing else tells: its pipes close a moment before
         time.sleep(0.01)
     answer(pipe, folder, _work)
 
@@ -80,7 +80,9 @@ def test_one_process_at_a_time_works_on_a_run(ask, tmp_path):
         assert 'another training is at work' in ask(_work)
 
 
-@pytest.mark.skipif(sys.platform != 'linux', reason='there a process dies with its parent')
+@pytest.mark.skipif(
+    sys.platform != 'linux', reason='elsewhere nothing ties a process to its parent'
+)
 def test_it_does_nothing_for_a_node_that_died_while_it_started(tmp_path):
     """Killed during the imports, the node left a training that committed a round."""
     spawn = multiprocessing.get_context('spawn')

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+import errno
 import io
+import os
+from pathlib import Path
 import random
 import struct
 import time
@@ -11,8 +14,9 @@ import tracemalloc
 
 from imitation_ros.episodes.mcap_records import MAGIC, View
 from imitation_ros.episodes.reader import EpisodeReader
+from imitation_ros.episodes.rosbag2 import mcap_files
 from imitation_ros.episodes.writer import EpisodeWriter
-from imitation_ros.errors import EpisodeError
+from imitation_ros.errors import DiskError, EpisodeError
 import lz4.frame
 from mcap.opcode import Opcode
 from mcap.writer import CompressionType
@@ -353,6 +357,28 @@ def test_a_bomb_is_refused_at_once(tmp_path, compress, declared, actual, chunks,
     assert time.process_time() - start < 2
     assert tracemalloc.get_traced_memory()[1] < 150 << 20
     tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ('module', 'read'), [('mcap_file', EpisodeReader), ('rosbag2', mcap_files)]
+)
+def test_a_disk_that_fails_is_told_from_a_bag_that_is_not_there(
+    tmp_path, monkeypatch, module, read
+):
+    """It was asked once more whether the file is there, which such a disk does not answer."""
+    folder = record_lockstep(tmp_path / 'e', ticks=1)
+
+    def stale(*given, **options):
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f'imitation_ros.episodes.{module}.open', stale, raising=False)
+        patched.setattr(Path, 'is_file', stale)
+        with pytest.raises(DiskError, match='Stale file handle'):
+            read(folder)
+    with pytest.raises(EpisodeError, match='No such file') as absent:
+        read(tmp_path / 'absent')
+    assert not isinstance(absent.value, DiskError)
 
 
 def test_a_camera_that_was_covered_is_no_bomb(tmp_path):
