@@ -9,11 +9,14 @@ more than 5 MB more at the end than after the warm-up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import os
 from pathlib import Path
 import random
 import shutil
 import tempfile
+import threading
+import time
 from typing import Any
 
 from imitation_ros.errors import GraphError
@@ -41,6 +44,9 @@ SAID_EVERY = 20_000
 """Ticks."""
 PRESSED_EVERY, RELOADED_EVERY = 3, 2
 """Episodes."""
+STOPPED_WITHIN_NS = 100_000_000
+TOO_LATE = 0.01
+"""Of the presses: as many may come when their episode is over."""
 
 
 def run(tier: str, seed: int) -> Outcome:
@@ -96,6 +102,10 @@ def _live(
             outcome.problems.append(f'episode {episode}: {problem}')
         if not warm and ticks >= WARM_UP * enough:
             warm = _resident(session.graph)
+    if robot.too_late > max(1, TOO_LATE * robot.presses):
+        outcome.problems.append(
+            f'{robot.too_late} of {robot.presses} presses came after their episode: nothing shown'
+        )
     last = _resident(session.graph)
     growth = {name: last[name] - size for name, size in warm.items()}
     outcome.illegal = robot.illegal
@@ -104,6 +114,8 @@ def _live(
         'episodes': episode,
         'reloads': reloads,
         'takeovers': robot.takeovers,
+        'presses': robot.presses,
+        'presses after their episode': robot.too_late,
         'growth of each process, bytes': growth,
         'most growth of a process, bytes': max(growth.values()),
     }
@@ -115,59 +127,75 @@ class _Robot:
     Attributes:
         takeovers: from the policy.
         illegal: commands outside of the limits.
+        presses: of the emergency stop.
+        too_late: of the presses; by the time of these the episode was over.
     """
 
     def __init__(self, graph: Graph) -> None:
         self._graph, self._part = graph, load_contract(CONTRACT).actions['arm']
-        self._codec, self._mode, self._press_in = ActionCodec(self._part), '', 0
-        self._pressed = self._stopped = False
-        self._missed = self.takeovers = self.illegal = 0
+        self._codec, self._mode = ActionCodec(self._part), ''
+        self.takeovers = self.illegal = self.presses = self.too_late = 0
+        self._lock = threading.Lock()
         self._button = graph.node.create_publisher(Bool, EMERGENCY_TOPIC, 10)
+        self.begin(0)
         graph.listen(STATUS_TOPICS['executed'], STATUS_TYPE, self._on_decision)
         graph.listen(self._part.topic, self._part.type, self._on_command)
 
     def begin(self, press_in: int) -> None:
         """A new episode: presses after so many ticks; 0: never."""
-        self._press_in, self._missed = press_in, 0
-        self._pressed = self._stopped = False
+        with self._lock:
+            self._press_in, self._pressed_ns = press_in, 0
+            self._stopped, self._late, self._missed = False, 0, 0
 
     def problem(self) -> str:
-        """What was wrong with the stop of the episode, or ''."""
-        if self._missed:
-            return f'{self._missed} ticks were driven after the emergency stop'
-        if self._pressed and not self._stopped:
-            return 'the emergency stop did not stop it'
+        """What was wrong with the stop of the episode, which is over, or ''."""
+        with self._lock:
+            self._press_in = 0
+            if self._missed:
+                return f'{self._missed} ticks were driven after the emergency stop had stopped it'
+            if self._late:
+                return f'{self._late} ticks were driven more than 0.1 s after the emergency stop'
+            if not self._pressed_ns or self._stopped:
+                return ''
+        self.too_late += 1
+        try:
+            wait_until(self._is_held, 'the emergency stop is known')
+        except GraphError as unknown:
+            return str(unknown)
         return ''
 
     def let_go(self) -> None:
         """Returns when the supervisor knows that the emergency stop is not pressed any more."""
-        if not self._pressed:
-            return
-        self._button.publish(Bool(data=False))
+        if self._pressed_ns:
+            self._button.publish(Bool(data=False))
+            wait_until(lambda: not self._is_held(), 'the emergency stop is let go')
 
-        def known() -> bool:
-            try:
-                self._graph.call('supervisor/resume')
-            except GraphError as refused:
-                return EMERGENCY not in str(refused)
-            return True
+    def _is_held(self) -> bool:
+        """Whether the supervisor refuses to resume because the emergency stop is pressed."""
+        try:
+            self._graph.call('supervisor/resume')
+        except GraphError as refused:
+            return EMERGENCY in str(refused)
+        return False
 
-        wait_until(known, 'the emergency stop is let go')
-
-    def _on_decision(self, message: Any) -> None:
+    def _on_decision(self, message: Any, info: Mapping[str, Any]) -> None:
         mode = Status.decode(message).values['mode']
-        self.takeovers += (self._mode, mode) == ('policy', 'expert')
-        self._mode = mode
-        if self._stopped:
-            self._missed += mode != 'stopped'
-        elif self._pressed and mode == 'stopped':
-            self._stopped = True
-            self._button.publish(Bool(data=False))  # which gives nobody authority
-        elif self._press_in and not self._pressed and mode != 'stopped':
-            self._press_in -= 1
-            if not self._press_in:
-                self._pressed = True
-                self._button.publish(Bool(data=True))
+        with self._lock:
+            self.takeovers += (self._mode, mode) == ('policy', 'expert')
+            self._mode = mode
+            if self._stopped:
+                self._missed += mode != 'stopped'
+            elif self._pressed_ns and mode == 'stopped':
+                self._stopped = True
+                self._button.publish(Bool(data=False))  # which gives nobody authority
+            elif self._pressed_ns:
+                self._late += info['source_timestamp'] > self._pressed_ns + STOPPED_WITHIN_NS
+            elif self._press_in and mode != 'stopped':
+                self._press_in -= 1
+                if not self._press_in:
+                    self.presses += 1
+                    self._button.publish(Bool(data=True))
+                    self._pressed_ns = time.time_ns()  # the clock of the middleware's stamps
 
     def _on_command(self, message: Any) -> None:
         vector = self._codec.decode(message)

@@ -206,10 +206,13 @@ class Graph:
         self,
         topic: str,
         type: str,
-        callback: Callable[[Any], None],
+        callback: Callable[..., None],
         qos: QoSProfile = RELIABLE,
     ) -> None:
-        """Calls `callback` for each whole message, on the client's thread."""
+        """Calls `callback` for each whole message, on the client's thread.
+
+        A callback with a second argument gets the middleware's info in it.
+        """
         kind = message_class(type)
         on_bytes = of_whole_messages(kind, callback, lambda error: None)
         self.node.create_subscription(kind, topic, on_bytes, qos, raw=True)
