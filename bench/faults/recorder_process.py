@@ -16,6 +16,7 @@ import threading
 import time
 from typing import Any
 
+from imitation_ros.errors import GraphError
 from imitation_ros.nodes.graph import Graph
 import yaml
 
@@ -48,6 +49,7 @@ CONTRACT = {
     },
 }  # fmt: skip
 RATE_HZ = 100
+FOUND_WITHIN_S = 20.0
 _NUMBERS = itertools.count(1)
 PADDING = [0.0] * 20
 """Makes each joint state a few hundred bytes."""
@@ -116,8 +118,15 @@ class Recorder:
         return self.graph.call(f'{self.name}/{command}', timeout_s)
 
     def start_episode(self) -> Path:
-        """Starts an episode; returns its folder."""
-        return Path(self.call('start').splitlines()[0])
+        """Starts an episode, once the recorder has found all publishers; returns its folder."""
+        deadline = time.monotonic() + FOUND_WITHIN_S
+        while True:
+            try:
+                return Path(self.call('start').splitlines()[0])
+            except GraphError as refused:
+                if 'no publisher' not in str(refused) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
 
     def end(self, number: int = signal.SIGTERM, timeout_s: float = 20.0) -> float:
         """Ends the process by a signal; returns how many s it took."""
