@@ -107,7 +107,6 @@ class Driven:
             [sys.executable, '-m', 'bench.faults.source', CONTRACT],
             env=self.graph.environment,
             stdin=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             text=True,
         )
 
@@ -138,7 +137,9 @@ class Driven:
         except GraphError as error:
             said = self.watcher.decisions[-1][1] if self.watcher.decisions else None
             why = f'{said.values["mode"]}: {said.reason}' if said else 'it says nothing'
-            raise GraphError(f'{error} (the supervisor: {why})') from error
+            ended = self.source.poll()
+            source = 'runs' if ended is None else f'ended with exit code {ended}'
+            raise GraphError(f'{error} (the supervisor: {why}; the source {source})') from error
 
     def close(self) -> None:
         """Ends the source."""
