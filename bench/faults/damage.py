@@ -9,7 +9,6 @@ recording that was cut off and then damaged is repaired: whatever is whole in it
 
 from __future__ import annotations
 
-from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
 import tempfile
@@ -88,12 +87,12 @@ def _damage(pipe: Connection, name: str, folder: str, seed: int, count: int) -> 
 
 def _count(name: str, found: dict[str, Any], outcome: Outcome) -> None:
     problems = found.pop('problems', [])
-    figures = outcome.figures.setdefault(name, Counter())
+    figures = outcome.figures.setdefault(name, {})
     for key, value in found.items():
         if key.startswith('at most'):
-            figures[key] = max(figures[key], value)
+            figures[key] = max(figures.get(key, 0), value)
         else:
-            figures[key] += value
+            figures[key] = figures.get(key, 0) + value
     survived = found.get('refused', 0) + found.get('accepted', 0)
     outcome.injected += found.get('tried', 0)
     outcome.survived += survived

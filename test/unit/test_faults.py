@@ -109,6 +109,7 @@ def test_a_reader_that_blocks_breaks_the_bar(monkeypatch, patience):
         monkeypatch.setattr(damage, 'PATIENCE_S', 0.2)
     row = command.run_class('damage', 'short', 0)
     assert (row['injected'], row['survived'], row['ok']) == (3, 0, False)
+    assert row['figures']['blocked']['tried'] == 3
     told = 'TookTooLong' if patience == 'of a file' else 'hung, no answer to 3 files'
     assert told in row['problems'][0]
 
