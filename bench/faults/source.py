@@ -35,12 +35,12 @@ class Source:
         self.node.create_timer(1 / contract.rate_hz, self._send, clock=steady)
 
     def _send(self) -> None:
-        now_ns = self.node.get_clock().now().nanoseconds
-        if self.told not in OFF_NS or not now_ns:
+        told, now_ns = self.told, self.node.get_clock().now().nanoseconds
+        if told not in OFF_NS or not now_ns:
             return
         swing = SWING_RAD * math.sin(2 * math.pi * now_ns / 1e9 / PERIOD_S)
         action = {'arm': self._home + swing, 'gripper': np.array([0])}
-        self._stream.send(now_ns + OFF_NS[self.told], action, '', lambda: {'engaged': 'true'})
+        self._stream.send(now_ns + OFF_NS[told], action, '', lambda: {'engaged': 'true'})
 
 
 def main() -> None:

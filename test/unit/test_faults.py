@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from types import SimpleNamespace
 
 from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.writer import EpisodeWriter
+import numpy as np
 import pytest
 from recorded_episodes import cdr, new
 
@@ -16,6 +18,7 @@ from bench.faults import __main__ as command
 from bench.faults import accounting, closing, damage
 from bench.faults.outcome import Outcome
 from bench.faults.reader import Reader
+from bench.faults.source import Source
 
 GOOD = Outcome('good', injected=3, survived=3, lost_s=0.25)
 
@@ -181,3 +184,22 @@ def test_an_unknown_class_is_refused_with_the_valid_ones(capsys):
 
 def test_every_class_says_what_it_injects():
     assert all(command.classes().values())
+
+
+def test_a_source_that_is_told_to_freeze_while_it_sends_goes_on_later():
+    """It looked twice at what it was told: a KeyError ended its thread, and nobody could drive."""
+
+    class Between(Source):
+        words = iter(['go', 'freeze', 'go'])
+        told = property(lambda self: next(self.words))
+
+        def __init__(self):
+            self._home, sent = np.zeros(7), []
+            self.sent, self._stream = sent, SimpleNamespace(send=lambda at, *_: sent.append(at))
+            clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=5))
+            self.node = SimpleNamespace(get_clock=lambda: clock)
+
+    source = Between()
+    for _ in range(3):
+        source._send()
+    assert source.sent == [5, 5]
