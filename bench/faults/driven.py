@@ -107,14 +107,24 @@ class Driven:
             [sys.executable, '-m', 'bench.faults.source', CONTRACT],
             env=self.graph.environment,
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             text=True,
         )
 
-    def tell(self, word: str) -> None:
-        """Tells the source what to do."""
+    def tell(self, word: str) -> float:
+        """Tells the source what to do; returns when its last good action was sent, in s.
+
+        Raises:
+            GraphError: the source ended.
+        """
         assert self.source.stdin is not None
+        assert self.source.stdout is not None
         self.source.stdin.write(word + '\n')
         self.source.stdin.flush()
+        answer = self.source.stdout.readline()
+        if not answer:
+            raise GraphError(f'told to {word}, the source ended: exit code {self.source.wait()}')
+        return float(answer)
 
     def drive(self) -> None:
         """Returns when the source drives, is known to our node, and the arm is told to move.

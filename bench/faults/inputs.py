@@ -4,7 +4,8 @@ The source falls silent, stamps its actions a second late or ahead, is stopped (
 the simulated arm is stopped, and with it the feedback and the simulated clock. The bar: hold, or a
 fault, every time, and no command outside of the limits; in the full tier the last command that
 moves comes within the limit of that input and 1 tick, 5 ticks beside two busy loops, not counting
-how late a canary timer was.
+how late a canary timer was. The time runs from when the fault is injected, or from the last good
+action where a source sent one before it obeyed.
 """
 
 from __future__ import annotations
@@ -86,12 +87,11 @@ def _once(robot: Driven, fault: str, canary: Canary, load: str) -> tuple[str, fl
 
 
 def _inject(robot: Driven, fault: str, undo: ExitStack) -> float:
-    """Returns when it began."""
+    """Returns when it began: not before the last good action that the source says it sent."""
     if fault in ('freeze', 'late', 'future'):
         undo.callback(robot.tell, 'go')
-        began_s = time.monotonic()
-        robot.tell(fault)
-        return began_s
+        told_s = time.monotonic()
+        return max(told_s, robot.tell(fault))
     process = robot.arm if fault == 'stop arm' else robot.source
     if fault != 'kill source':
         undo.callback(process.send_signal, signal.SIGCONT)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import threading
+import time
 from types import SimpleNamespace
+from unittest.mock import patch
 
 from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.writer import EpisodeWriter
-import numpy as np
+from imitation_ros.frames.contract import load_contract
 import pytest
 from recorded_episodes import cdr, new
 
@@ -186,20 +189,59 @@ def test_every_class_says_what_it_injects():
     assert all(command.classes().values())
 
 
-def test_a_source_that_is_told_to_freeze_while_it_sends_goes_on_later():
-    """It looked twice at what it was told: a KeyError ended its thread, and nobody could drive."""
+@pytest.fixture
+def source():
+    """A source without a graph; `sent` has when it sent, on the steady clock, and the stamps."""
 
-    class Between(Source):
-        words = iter(['go', 'freeze', 'go'])
-        told = property(lambda self: next(self.words))
-
+    class Alone(Source):
         def __init__(self):
-            self._home, sent = np.zeros(7), []
-            self.sent, self._stream = sent, SimpleNamespace(send=lambda at, *_: sent.append(at))
-            clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=5))
-            self.node = SimpleNamespace(get_clock=lambda: clock)
+            clock = SimpleNamespace(now=lambda: SimpleNamespace(nanoseconds=5_000_000_000))
+            node = SimpleNamespace(get_clock=lambda: clock)
+            with patch('bench.faults.source.rclpy.create_node', return_value=node):
+                node.create_timer = lambda *_, **__: None
+                with patch('bench.faults.source.ActionStream', return_value=self):
+                    super().__init__(load_contract('panda_position'))
+            self.sent, self.during = [], lambda: None
 
-    source = Between()
-    for _ in range(3):
+        def send(self, at_ns, *_):
+            self.during()
+            self.sent.append((time.monotonic(), at_ns))
+
+    return Alone()
+
+
+def test_a_source_answers_with_its_last_good_action_and_sends_none_after(source):
+    for _ in range(2):
         source._send()
-    assert source.sent == [5, 5]
+    before = time.monotonic()
+    answered = source.obey('late')
+    source._send()
+    assert source.sent[0][0] < answered <= source.sent[1][0] < before
+    assert [at for _, at in source.sent] == [5_000_000_000] * 2 + [4_000_000_000]
+    assert source.obey('freeze') == answered
+    source._send()
+    assert len(source.sent) == 3
+
+
+def test_a_source_that_is_told_to_freeze_while_it_sends_answers_after_it(source):
+    """It looked twice at what it was told: a KeyError ended its thread, and nobody could drive."""
+    answers = []
+
+    def tell():
+        answers.append((source.obey('freeze'), time.monotonic()))
+
+    told = threading.Thread(target=tell)
+
+    def during():
+        told.start()
+        told.join(0.05)
+
+    source.during = during
+    source._send()
+    told.join()
+    [(last_s, answered_s)], [(sent_s, _)] = answers, source.sent
+    assert last_s <= sent_s <= answered_s
+    source.obey('go')
+    source.during = lambda: None
+    source._send()
+    assert len(source.sent) == 2
