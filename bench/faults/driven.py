@@ -26,10 +26,20 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Sent:
-    """One command of the arm: when it came, on the steady clock, and what it was."""
+    """One command of the arm: when it came, on the steady clock, its source timestamp, itself."""
 
     at_s: float
+    source_ns: int
     vector: Array
+
+
+@dataclass(frozen=True)
+class Said:
+    """One decision: when it came, on the steady clock, its source timestamp, itself."""
+
+    at_s: float
+    source_ns: int
+    status: Status
 
 
 class Watcher:
@@ -37,15 +47,15 @@ class Watcher:
 
     Attributes:
         commands: of the arm, as they came.
-        decisions: when each came, and what it said.
+        decisions: what was said of them, as it came.
         illegal: commands that are not finite, too short or outside of the limits.
     """
 
     def __init__(self, graph: Graph, contract: Contract) -> None:
-        self._part = contract.actions['arm']
+        self._part, self._parts = contract.actions['arm'], len(contract.actions)
         self._low, self._high = np.array(self._part.low), np.array(self._part.high)
         self.commands: list[Sent] = []
-        self.decisions: list[tuple[float, Status]] = []
+        self.decisions: list[Said] = []
         self.illegal = 0
         every = QoSProfile(depth=1000)
         graph.listen(self._part.topic, self._part.type, self._on_command, every)
@@ -54,12 +64,19 @@ class Watcher:
     @property
     def mode(self) -> str:
         """Of the last decision, '' before any."""
-        return self.decisions[-1][1].values['mode'] if self.decisions else ''
+        return self.decisions[-1].status.values['mode'] if self.decisions else ''
 
     def first(self, modes: tuple[str, ...], after_s: float) -> float:
-        """When the first decision after a moment came that says one of the modes; inf: none."""
-        found = (at for at, said in list(self.decisions) if said.values['mode'] in modes)
-        return min((at for at in found if at > after_s), default=float('inf'))
+        """When the first command came that a decision after a moment gives a mode; inf: none.
+
+        A decision follows its commands, at most a tick later.
+        """
+        of_these = (said for said in list(self.decisions) if said.status.values['mode'] in modes)
+        said = next((said for said in of_these if said.at_s > after_s), None)
+        if said is None:
+            return float('inf')
+        before = [sent.at_s for sent in list(self.commands) if sent.source_ns < said.source_ns]
+        return before[-(said.status.sent // self._parts)]
 
     def last_moving(self) -> float:
         """When the last command came that was not where the one before it was; 0: never."""
@@ -72,16 +89,17 @@ class Watcher:
         self.commands.clear()
         self.decisions.clear()
 
-    def _on_command(self, message: Any) -> None:
+    def _on_command(self, message: Any, info: Mapping[str, int]) -> None:
         vector = np.array(message.data)
-        self.commands.append(Sent(time.monotonic(), vector))
+        self.commands.append(Sent(time.monotonic(), info['source_timestamp'], vector))
         fits = vector.shape == self._low.shape and bool(np.isfinite(vector).all())
         if not fits or (vector < self._low).any() or (vector > self._high).any():
             self.illegal += 1
 
-    def _on_decision(self, message: Any) -> None:
+    def _on_decision(self, message: Any, info: Mapping[str, int]) -> None:
         with suppress(MessageError):  # where somebody else was told to publish here
-            self.decisions.append((time.monotonic(), Status.decode(message)))
+            status = Status.decode(message)
+            self.decisions.append(Said(time.monotonic(), info['source_timestamp'], status))
 
 
 class Driven:
@@ -145,7 +163,7 @@ class Driven:
         try:
             wait_until(moving, 'the arm is driven')
         except GraphError as error:
-            said = self.watcher.decisions[-1][1] if self.watcher.decisions else None
+            said = self.watcher.decisions[-1].status if self.watcher.decisions else None
             why = f'{said.values["mode"]}: {said.reason}' if said else 'it says nothing'
             ended = self.source.poll()
             source = 'runs' if ended is None else f'ended with exit code {ended}'

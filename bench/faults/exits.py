@@ -99,13 +99,13 @@ class _End:
             return f'none within 30 s of {how}'
 
     def _ended(self) -> bool:
-        last = self._robot.watcher.decisions[-1][1]
+        last = self._robot.watcher.decisions[-1].status
         return last.values['mode'] == 'stopped' and last.reason == 'the supervisor is ending'
 
     def _judge(self) -> str:
         watcher = self._robot.watcher
         if not self._ended():
-            last = watcher.decisions[-1][1]
+            last = watcher.decisions[-1].status
             return f'the last decision is {last.values["mode"]}: {last.reason}'
         return _not_at_rest(watcher.commands, self._robot) or ''
 

@@ -2,10 +2,10 @@
 
 The source falls silent, stamps its actions a second late or ahead, is stopped (SIGSTOP) or killed;
 the simulated arm is stopped, and with it the feedback and the simulated clock. The bar: hold, or a
-fault, every time, and no command outside of the limits; in the full tier the last command that
-moves comes within the limit of that input and 1 tick, 5 ticks beside two busy loops, not counting
-how late a canary timer was. The time runs from when the fault is injected, or from the last good
-action where a source sent one before it obeyed.
+fault, every time, and no command outside of the limits; in the full tier the first command of the
+hold, and the last that moves, come within the limit of that input and 1 tick, 5 ticks beside two
+busy loops, not counting how late a canary timer was. The time runs from when the fault is
+injected, or from the last good action where a source sent one before it obeyed.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ def _once(robot: Driven, fault: str, canary: Canary, load: str) -> tuple[str, fl
     with ExitStack() as undo:
         began_s = _inject(robot, fault, undo)
         try:
-            wait_until(lambda: watcher.first(HELD, began_s) < float('inf'), 'hold', 10.0)
+            wait_until(lambda: watcher.mode in HELD, 'hold', 10.0)
         except Exception as error:
             return str(error), float('inf')
         time.sleep(SETTLED_S)
-        took_s = max(0.0, watcher.last_moving() - began_s)
+        took_s = max(watcher.first(HELD, began_s), watcher.last_moving()) - began_s
         excuse_s = canary.worst_s(began_s)
     watcher.forget()
     tick_s = 1 / contract.rate_hz

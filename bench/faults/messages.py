@@ -61,7 +61,7 @@ def run(tier: str, seed: int) -> Outcome:
         attacker = _Attacker(graph, load_contract(CONTRACT), rng)
         watcher = Watcher(graph, load_contract(CONTRACT))
         attacker.pretend(driving, watcher)
-        driven = sum(said.values['mode'] == 'expert' for _, said in watcher.decisions)
+        driven = sum(said.status.values['mode'] == 'expert' for said in watcher.decisions)
         outcome.figures['ticks driven'] = driven
         outcome.illegal = watcher.illegal
         attacker.everywhere(everywhere, NODES)
@@ -186,7 +186,7 @@ class _Attacker:
                 drove_s = now_s
                 self._attack(*self._rng.choices(topics, weights)[0])
             elif now_s > drove_s + PATIENCE_S:
-                said = watcher.decisions[-1][1].reason if watcher.decisions else 'nothing'
+                said = watcher.decisions[-1].status.reason if watcher.decisions else 'nothing'
                 raise GraphError(f'the source was not let back in {PATIENCE_S:g} s: {said}')
             time.sleep(1 / BETWEEN_TICKS_HZ)
 

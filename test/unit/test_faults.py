@@ -14,11 +14,14 @@ from imitation_ros.episodes.info import EpisodeInfo
 from imitation_ros.episodes.reader import EpisodeReader
 from imitation_ros.episodes.writer import EpisodeWriter
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.status import Status
+import numpy as np
 import pytest
 from recorded_episodes import cdr, new
 
 from bench.faults import __main__ as command
 from bench.faults import accounting, closing, damage
+from bench.faults.driven import Said, Sent, Watcher
 from bench.faults.outcome import Outcome
 from bench.faults.reader import Reader
 from bench.faults.source import Source
@@ -245,3 +248,18 @@ def test_a_source_that_is_told_to_freeze_while_it_sends_answers_after_it(source)
     source.during = lambda: None
     source._send()
     assert len(source.sent) == 2
+
+
+def test_a_hold_begins_with_the_first_command_of_its_decision():
+    """Not with the decision, which follows, and not with the command that came before it."""
+    contract = load_contract('panda_position')
+    watcher = Watcher(SimpleNamespace(listen=lambda *_: None), contract)
+    assert watcher.first(('hold',), 0.0) == float('inf')
+    for at in range(1, 8):
+        watcher.commands.append(Sent(float(at), 10 * at, np.zeros(7)))
+    for at, source_ns, mode, commands in ((4.5, 39, 'expert', 3), (7.5, 65, 'hold', 3)):
+        status = Status(5, 'supervisor', commands * len(contract.actions), '', {'mode': mode})
+        watcher.decisions.append(Said(at, source_ns, status))
+    assert watcher.first(('expert',), 0.0) == 1.0
+    assert watcher.first(('hold', 'stopped'), 0.0) == 4.0
+    assert watcher.first(('hold', 'stopped'), 7.5) == float('inf')
