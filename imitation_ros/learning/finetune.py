@@ -39,9 +39,9 @@ from imitation_ros.sim.rollout import roll_out
 import numpy as np
 from stable_baselines3 import TD3
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
-from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.common.utils import polyak_update, update_learning_rate
 from stable_baselines3.common.vec_env import DummyVecEnv
 from stable_baselines3.td3.policies import Actor, TD3Policy
 import torch
@@ -50,7 +50,7 @@ from torch.nn import functional
 
 RECENT = 30
 """Episodes that the actor's present success is told from."""
-AVERAGING = 0.002
+AVERAGING = 0.001
 """Share of what is exported, the average of the last weights, that an actor's update replaces."""
 
 
@@ -65,12 +65,13 @@ class FineTuneConfig:
         pull: weight of the pull towards demonstrations and clone, before it is let go.
         let_go: steps in which it is, where the actor always succeeds as often as the clone.
         kept: share of the pull that stays, towards what the critic finds better.
-        learning_rate: of Adam, for actor and critic.
+        learning_rate: of Adam, for actor and critic, at first.
         batch_size: of a gradient step; half of it is demonstrated.
         gamma: discount.
         ahead: steps whose rewards are seen before the rest is guessed.
         tau: how fast the targets follow.
-        noise: deviation of the exploration, in half of an action's range.
+        noise: deviation of the exploration, in half of an action's range, at first.
+        floor: share of learning rate and noise that is left in the end; they fall evenly.
         critic: units of each of its layers.
         watch_every: steps between two calls of the watcher.
     """
@@ -79,14 +80,15 @@ class FineTuneConfig:
     task_share: float = 1.0
     warm_up: int = 3_000
     pull: float = 2.0
-    let_go: int = 10_000
-    kept: float = 0.25
+    let_go: int = 30_000
+    kept: float = 0.5
     learning_rate: float = 3e-4
     batch_size: int = 128
     gamma: float = 0.99
     ahead: int = 5
     tau: float = 0.01
     noise: float = 0.1
+    floor: float = 0.1
     critic: tuple[int, ...] = (256, 256)
     watch_every: int = 2_000
 
@@ -97,7 +99,7 @@ class FineTuneConfig:
         for name in ('warm_up', 'pull', 'noise'):
             if getattr(self, name) < 0:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 0')
-        for name in ('task_share', 'kept'):
+        for name in ('task_share', 'kept', 'floor'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: 0 to 1')
         if not 0 <= self.gamma < 1:
@@ -249,11 +251,9 @@ class _PulledTD3(TD3):
         config: FineTuneConfig, pay: Pay, **kwargs: Any,
     ) -> None:  # fmt: skip
         self._layout = Layout(clone.contract)
-        size = self._layout.action_size
         super().__init__(
             policy, env, config.learning_rate, learning_starts=0, batch_size=config.batch_size,
             tau=config.tau, gamma=config.gamma, train_freq=1, gradient_steps=env.num_envs,
-            action_noise=NormalActionNoise(np.zeros(size), np.full(size, config.noise)),
             replay_buffer_class=PaidBuffer, buffer_size=200_000,
             replay_buffer_kwargs={
                 'demonstrations': demonstrations, 'layout': self._layout, 'pay': pay,
@@ -265,6 +265,7 @@ class _PulledTD3(TD3):
         self._before: float | None = None
         self._moved = 0
         self.pull = 1.0
+        self._fall()
 
     def begin(self, clone: Policy, scales: RewardNetwork, demonstrations: Paid) -> None:
         """Starts as the clone, which is also what it is pulled to."""
@@ -298,6 +299,7 @@ class _PulledTD3(TD3):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """TD3's, with the pull; the actor waits until the critic knows the clone."""
         assert self.replay_buffer is not None
+        self._fall()
         warm = self.taken >= self.config.warm_up
         if warm:
             self._let_go()
@@ -307,6 +309,15 @@ class _PulledTD3(TD3):
             self._teach_critic(batch)
             if warm and self._n_updates % self.policy_delay == 0:
                 self._teach_actor(batch)
+
+    def _fall(self) -> None:
+        """Of learning rate and noise, by the steps that are taken."""
+        left = 1 - (1 - self.config.floor) * min(1.0, self.taken / self.config.steps)
+        for optimizer in (self.actor.optimizer, self.critic.optimizer):
+            update_learning_rate(optimizer, self.config.learning_rate * left)
+        size = self._layout.action_size
+        noise = NormalActionNoise(np.zeros(size), np.full(size, self.config.noise * left))
+        self.action_noise = VectorizedActionNoise(noise, self._simulators.num_envs)
 
     def _let_go(self) -> None:
         """Of the pull, while the actor succeeds as often as the clone; takes it back while not."""

@@ -9,6 +9,7 @@ from imitation_ros.cli import finetune
 from imitation_ros.cli.__main__ import main
 from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.frames.contract import load_contract
+from imitation_ros.learning import finetune as finetune_module
 from imitation_ros.learning.finetune import fine_tune, FineTuneConfig, paid_by
 from imitation_ros.learning.irl.cloned import Clamp
 from imitation_ros.learning.irl.layout import Layout
@@ -24,6 +25,7 @@ from imitation_ros.sim.rollout import roll_out
 from imitation_ros.types import Frame
 import numpy as np
 import pytest
+from stable_baselines3.common.utils import update_learning_rate
 import torch
 
 CONTRACT = load_contract('panda_twist')
@@ -75,9 +77,32 @@ def test_it_begins_as_the_clone_and_stays_it_while_the_critic_warms_up(task, pai
 
 def test_after_the_warm_up_the_actor_learns(task, paid):
     clone = make_clone()
-    tuned = fine_tune(clone, [task.simulator], paid, replace(CONFIG, warm_up=10), seed=0)
+    config = replace(CONFIG, steps=80, warm_up=10)
+    tuned = fine_tune(clone, [task.simulator], paid, config, seed=0)
     frame = Frame(0, {'state': np.full(CONTRACT.observation_specs['state'].shape, 0.3)})
     assert np.abs(tuned.act(frame)['arm'] - clone.act(frame)['arm']).max() > 1e-4
+
+
+def test_learning_rate_and_noise_fall_to_the_floor(task, paid, monkeypatch):
+    rates, noises = [], []
+
+    class Watched(finetune_module.NormalActionNoise):
+        def __call__(self):
+            noises.append(self._sigma.mean())
+            return super().__call__()
+
+    def update(optimizer, rate):
+        rates.append(rate)
+        update_learning_rate(optimizer, rate)
+
+    monkeypatch.setattr(finetune_module, 'NormalActionNoise', Watched)
+    monkeypatch.setattr(finetune_module, 'update_learning_rate', update)
+    config = replace(CONFIG, noise=0.3, floor=0.2, learning_rate=1e-3)
+    fine_tune(make_clone(), [task.simulator], paid, config, seed=0)
+    left = 1 - 0.8 * np.arange(CONFIG.steps) / CONFIG.steps
+    np.testing.assert_allclose(noises, 0.3 * left)
+    np.testing.assert_allclose(rates[::2], 1e-3 * left)
+    assert rates[::2] == rates[1::2]  # actor and critic
 
 
 def test_the_same_seed_repeats_it(task, paid):
