@@ -62,9 +62,9 @@ def habit_measures(rollout: Rollout, contract: Contract) -> dict[str, float]:
     """How much of each habit is in a roll-out.
 
     Returns:
-        'idle': share of the ticks on the way in which nothing moves; 'path': its length, as a
-        multiple of the straight line; 'wiggle': mean square of the velocity across the line to
-        the goal, as a share of the whole.
+        'idle': share of the ticks on the way in which nothing moves; 'detour': metres that the
+        way is longer than a straight one; 'wiggle': mean square of the velocity across the line
+        to the goal, as a share of the whole.
     """
     (name, tool), (_, goal) = fields(contract, 'tool/pose'), fields(contract, 'goal/pose')
     at, to = rollout.observations[name][:, tool], rollout.observations[name][:, goal]
@@ -75,10 +75,10 @@ def habit_measures(rollout: Rollout, contract: Contract) -> dict[str, float]:
     along = (velocity * direction).sum(1, keepdims=True) * direction
     moved = velocity[on_way]
     walked = np.linalg.norm(np.diff(at[np.append(on_way[1:], False) | on_way], axis=0), axis=1)
-    straight = max(float(left[0]) - NEAR_M, 1e-6)
+    straight = max(float(left[0]) - NEAR_M, 0.0)
     return {
         'idle': float((np.linalg.norm(moved, axis=1) < IDLE_M_S).mean()) if len(moved) else 0.0,
-        'path': float(walked.sum()) / straight,
+        'detour': float(walked.sum()) - straight,
         'wiggle': float(np.square((velocity - along)[on_way]).sum() / np.square(moved).sum())
         if moved.any()
         else 0.0,

@@ -48,7 +48,7 @@ HABITS_BLOCK = 5_000
 RECOVERED, GAP = 0.8, 0.2
 SUCCESS_LOST, HABITS_LEFT = 0.02, 0.5
 METHODS = ('all', 'good', 'labelled', 'succeeded', 'weighted')
-HABITS = ('idle', 'path', 'wiggle')
+HABITS = ('idle', 'detour', 'wiggle')
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:

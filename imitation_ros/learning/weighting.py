@@ -95,9 +95,9 @@ class WeightingConfig:
 
 
 DEFAULT = WeightingConfig()
-BY_FRAME = WeightingConfig(prior=0.1, rounds=0, whole_episodes=False, steps=1000, noise=0.1)
-"""For right demonstrations with habits: one tick of idling is like many a good one, so it takes
-little noise to tell, and a clone of all of them would find the habits likely."""
+BY_FRAME = WeightingConfig(prior=0.1, whole_episodes=False, steps=1000, noise=0.4)
+"""For right demonstrations with habits. Few frames are trusted, so that the clone whose
+likelihoods tell them apart is one of good frames above all."""
 
 
 def weigh_frames(
