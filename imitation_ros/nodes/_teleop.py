@@ -21,8 +21,8 @@ from imitation_ros.nodes._params import NodeParams, param, ParameterError
 from imitation_ros.nodes._streams import ActionStream
 from imitation_ros.supervision.authority import Mode
 from imitation_ros.supervision.gating import EVERY
-from imitation_ros.teleop.keyboard import RESUME, STOP
 from imitation_ros.teleop.motion import Motion
+from imitation_ros.teleop.requests import RESUME, STOP
 from imitation_ros.types import Action, Array
 from rclpy.clock import Clock, ClockType
 from std_srvs.srv import Trigger

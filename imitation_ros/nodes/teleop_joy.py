@@ -16,7 +16,7 @@ from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._teleop import DeviceNode, DeviceParams
 from imitation_ros.teleop.jog import Jog
 from imitation_ros.teleop.joy import JoyMap, JoyState, Joystick
-from imitation_ros.teleop.keyboard import RESUME, STOP
+from imitation_ros.teleop.requests import GIVE_BACK, RESUME, STOP, TAKE
 from imitation_ros.types import Action
 from sensor_msgs.msg import Joy
 
@@ -71,8 +71,8 @@ class TeleopJoyNode(DeviceNode):
             'switch': params.switch_button,
             RESUME: params.resume_button,
             STOP: params.stop_button,
-            'supervisor/take': params.take_button,
-            'supervisor/give_back': params.give_back_button,
+            TAKE: params.take_button,
+            GIVE_BACK: params.give_back_button,
         }
         mapping = JoyMap(
             params.axes, params.scales, params.deadman_button, buttons, params.deadzone

@@ -11,7 +11,8 @@ from imitation_ros.nodes._params import load_params, param
 from imitation_ros.nodes._runtime import run_node
 from imitation_ros.nodes._teleop import DeviceNode, DeviceParams
 from imitation_ros.teleop.jog import Jog
-from imitation_ros.teleop.keyboard import GIVE_BACK, Keyboard
+from imitation_ros.teleop.keyboard import Keyboard
+from imitation_ros.teleop.requests import GIVE_BACK
 from imitation_ros.teleop.terminal import Terminal
 from imitation_ros.types import Action
 

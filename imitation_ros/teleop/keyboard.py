@@ -6,18 +6,17 @@ last press or repeat.
 
 from __future__ import annotations
 
+from imitation_ros.teleop.requests import GIVE_BACK, RESUME, STOP, TAKE
 from imitation_ros.types import Array
 import numpy as np
 
 PAIRS = ('ws', 'ad', 'qe', 'ik', 'jl', 'uo', 'nm')
 """Element → the key that moves it up, and the one that moves it down."""
 
-RESUME, STOP, GIVE_BACK = 'supervisor/resume', 'supervisor/stop', 'supervisor/give_back'
-
 REQUESTS = {
     'g': RESUME,
     't': STOP,
-    'c': 'supervisor/take',
+    'c': TAKE,
     'b': GIVE_BACK,
     'y': 'supervisor/discard_correction',
     'z': 'sim_arm/reset',
