@@ -95,9 +95,9 @@ class WeightingConfig:
 
 
 DEFAULT = WeightingConfig()
-BY_FRAME = WeightingConfig(prior=0.1, whole_episodes=False, steps=1000, noise=0.4)
-"""For right demonstrations with habits. Few frames are trusted, so that the clone whose
-likelihoods tell them apart is one of good frames above all."""
+BY_FRAME = WeightingConfig(prior=0.05, rounds=5, whole_episodes=False, steps=1000, noise=0.4)
+"""For right demonstrations with habits. Fewer frames are trusted than are good, so that the clone
+whose likelihoods tell them apart is one of good frames above all."""
 
 
 def weigh_frames(
