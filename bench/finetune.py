@@ -48,9 +48,7 @@ class Setting:
 
     demonstrations: tuple[int, ...] = (12, 14, 16, 18, 20)
     cloning: BCConfig = field(default_factory=BCConfig)
-    tuning: FineTuneConfig = field(
-        default_factory=lambda: FineTuneConfig(steps=150_000, watch_every=2_500)
-    )
+    tuning: FineTuneConfig = field(default_factory=lambda: FineTuneConfig(watch_every=2_500))
     early_every: int = 2_500
     later_every: int = 10_000
     scenes: int = 50

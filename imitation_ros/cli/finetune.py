@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--demonstrations', type=int, default=None,
         help=f'at most so many; default: {DEMONSTRATIONS}, offline all episodes',
     )  # fmt: skip
-    parser.add_argument('--steps', type=int, default=50_000, help='of the environment')
+    parser.add_argument('--steps', type=int, default=150_000, help='of the environment')
     parser.add_argument('--reward', type=Path, help='folder of a learned reward, of `irl`')
     parser.add_argument(
         '--task-share', type=float, default=None,

@@ -76,7 +76,7 @@ class FineTuneConfig:
         watch_every: steps between two calls of the watcher.
     """
 
-    steps: int = 50_000
+    steps: int = 150_000
     task_share: float = 1.0
     warm_up: int = 3_000
     pull: float = 2.0
