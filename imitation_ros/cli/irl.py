@@ -63,6 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--steps', type=int, default=3_000, help='of the environment')
     parser.add_argument('--inputs', choices=INPUTS, default='state_action',
                         help='of the reward; without action it learns by watching')  # fmt: skip
+    parser.add_argument(
+        '--relative-positions', action='store_true',
+        help='of the reward: x and y of positions count only relative to one another',
+    )  # fmt: skip
     parser.add_argument('--objective', choices=OBJECTIVES, default='gail')
     parser.add_argument(
         '--shaping', action='store_true', help="AIRL's potential beside the reward"
@@ -92,7 +96,10 @@ def run(options: argparse.Namespace) -> int:
     clone = load_checkpoint(options.clone, contract) if options.clone else None
     algorithm = options.algorithm or usual_algorithm(contract, clone)
     config = adversarial(options.steps, algorithm, options.simulators)
-    reward = RewardConfig(options.inputs, options.shaping, objective=options.objective)
+    reward = RewardConfig(
+        options.inputs, options.shaping, objective=options.objective,
+        relative_positions=options.relative_positions,
+    )  # fmt: skip
     task = SimTask(options.task, contract, fixed_horizon=options.sim)
     if options.sim:
         seeds = range(DEMONSTRATION_SEED, DEMONSTRATION_SEED + options.demonstrations)

@@ -55,6 +55,9 @@ class RewardTrainerParams(NodeParams):
     out: str = param('reward', 'Folder of the run: roll-outs, rounds and the reward.')
     lockstep: bool = param(False, 'A tick is a stamp that all observations carry.')
     inputs: str = param('state_action', 'What the reward looks at.', one_of=INPUTS)
+    relative_positions: bool = param(
+        False, 'x and y of positions count only relative to one another.'
+    )
     objective: str = param(
         'gail', 'What it is trained to do: tell apart, keep a margin, or rank episodes.',
         one_of=('gail', 'margin', 'ranking'),
@@ -84,8 +87,9 @@ class RewardTrainerParams(NodeParams):
     def settings(self) -> RewardSettings:
         """How rounds are trained and judged; raises ImitationError where they make no sense."""
         reward = RewardConfig(
-            inputs=self.inputs, objective=self.objective, learning_rate=self.learning_rate
-        )
+            inputs=self.inputs, objective=self.objective, learning_rate=self.learning_rate,
+            relative_positions=self.relative_positions,
+        )  # fmt: skip
         return RewardSettings(reward, self.updates, self.tolerance, self.episodes_kept)
 
 

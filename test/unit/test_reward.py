@@ -6,7 +6,7 @@ from dataclasses import replace
 import json
 
 from imitation_ros.errors import CheckpointError, ImitationError, RewardError
-from imitation_ros.frames.contract import load_contract
+from imitation_ros.frames.contract import load_contract, parse_contract
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardConfig, RewardNetwork, Scales, tensors
 from imitation_ros.learning.irl.reward import Calibration, load_reward, Reward
@@ -38,8 +38,19 @@ def make_steps(seed=0, episodes=4, **options):
 def make_reward(seed=0, **config):
     steps, config = make_steps(), RewardConfig(**config)
     torch.manual_seed(seed)
-    network = RewardNetwork(config, Scales.fit(steps))
-    return Reward(Layout(CONTRACT), config, network, Calibration(-1.0, 3.0), version=4)
+    layout = Layout(CONTRACT)
+    network = RewardNetwork.fitted(config, layout, steps)
+    return Reward(layout, config, network, Calibration(-1.0, 3.0), version=4)
+
+
+def shifted(steps, by):
+    """The same steps elsewhere: tool and goal by (x, y, z) m."""
+    offset = np.array([*by, *by, 0.0], np.float32)
+    return replace(
+        steps,
+        observation=steps.observation + offset,
+        next_observation=steps.next_observation + offset,
+    )
 
 
 def test_the_layout_scales_actions_to_their_limits_and_back():
@@ -58,6 +69,48 @@ def test_a_discrete_gripper_is_one_thresholded_channel():
     assert layout.unflatten(np.array([0, 0, 0, 0.2]))['gripper'][0] == 1
     decided = layout.decided(torch.tensor([[0.5, 0, 0, -0.3]]))
     np.testing.assert_allclose(decided, [[0.5, 0, 0, -1]])
+
+
+@pytest.mark.parametrize('inputs', ['state', 'state_action_next'])
+@pytest.mark.parametrize('shaping', [False, True])
+def test_where_a_scene_lies_does_not_count_where_positions_are_relative(inputs, shaping):
+    steps = make_steps(seed=3)
+    there, higher = shifted(steps, [0.1, -0.2, 0.0]), shifted(steps, [0.0, 0.0, 0.1])
+    absolute = make_reward(inputs=inputs, shaping=shaping)
+    relative = make_reward(inputs=inputs, shaping=shaping, relative_positions=True)
+    scores = relative.score_steps(steps)
+    np.testing.assert_allclose(relative.score_steps(there), scores, atol=1e-5)
+    for other in (absolute.score_steps(there) - absolute.score_steps(steps),
+                  relative.score_steps(higher) - scores):  # fmt: skip
+        assert np.abs(other).max() > 1e-3
+
+
+def test_how_positions_lie_to_one_another_counts_as_much_as_ever():
+    steps = make_steps(seed=3)
+    nearer = replace(steps, observation=steps.observation.copy())
+    nearer.observation[:, 0] += 0.1  # the tool alone
+    scores = [make_reward(relative_positions=True).score_steps(each) for each in (steps, nearer)]
+    assert np.abs(scores[0] - scores[1]).max() > 1e-3
+
+
+def test_positions_are_told_from_joints_and_from_velocities():
+    document = CONTRACT.to_document()
+    tool, *_ = document['observations']['state']
+    joints = {'topic': 'joint_states', 'type': 'sensor_msgs/msg/JointState',
+              'select': ['position.x', 'position.y'], 'max_age_s': 0.1}  # fmt: skip
+    hand = {'topic': 'hand', 'type': 'geometry_msgs/msg/Pose',
+            'select': ['position.x', 'position.y'], 'max_age_s': 0.1}  # fmt: skip
+    twist = {'topic': 'speed', 'type': 'geometry_msgs/msg/TwistStamped',
+             'select': ['twist.linear.x', 'twist.linear.y'], 'max_age_s': 0.1}  # fmt: skip
+    document['observations']['state'] = [joints, tool, twist, hand]
+    centering = Layout(parse_contract(document)).centering()
+    state = np.array([1.0, 2.0, 0.3, 0.5, 0.7, 3.0, 4.0, 0.1, 0.1])
+    np.testing.assert_allclose(
+        state @ centering, [1.0, 2.0, 0.1, 0.2, 0.7, 3.0, 4.0, -0.1, -0.2], atol=1e-12
+    )
+    document['observations']['state'] = [joints, tool]
+    with pytest.raises(RewardError, match=r'1 positions x; valid .* at least 2'):
+        Layout(parse_contract(document)).centering()
 
 
 def test_frames_across_a_gap_are_no_transition():
@@ -163,8 +216,9 @@ def test_states_are_seen_without_correlation_and_no_direction_is_blown_up():
     assert np.linalg.eigvalsh(exact.whitening).max() <= 10.0 + 1e-9
 
 
-def test_saving_and_loading_is_exact(tmp_path):
-    reward = make_reward(inputs='state_action_next', shaping=True)
+@pytest.mark.parametrize('relative', [False, True])
+def test_saving_and_loading_is_exact(tmp_path, relative):
+    reward = make_reward(inputs='state_action_next', shaping=True, relative_positions=relative)
     digest = reward.save(tmp_path / 'reward', {'note': 1})
     loaded = load_reward(tmp_path / 'reward', CONTRACT)
     steps = make_steps(3)

@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+JOINTS = 'sensor_msgs/msg/JointState'
+"""Whose positions are none in space, even of a joint called x."""
+
 
 class Layout:
     """Where the elements of a contract lie in the flat vectors.
@@ -53,6 +56,36 @@ class Layout:
             part: slice(end - size, end) for part, size, end in zip(self.actions, sizes, ends)
         }
         self.action_size = ends[-1]
+
+    def centering(self) -> Array:
+        """What takes positions from where they all lie: state @ centering, (o - 1, o - 1).
+
+        Of the x of each observed pose its mean over all of them is taken away, and so of y;
+        heights and all else stay.
+
+        Raises:
+            RewardError: fewer than two poses are observed.
+        """
+        matrix = np.eye(self.observation_size - 1)
+        paths = [
+            (source.type, field)
+            for sources in self.contract.observations.values()
+            for source in sources
+            for field in source.select
+        ]
+        for axis in ('x', 'y'):
+            at = [
+                index
+                for index, (kind, field) in enumerate(paths)
+                if f'.{field}'.endswith(f'.position.{axis}') and kind != JOINTS
+            ]
+            if len(at) < 2:
+                raise RewardError(
+                    f'observations: {len(at)} positions {axis}; valid where they count relative '
+                    f'to one another: at least 2, such as pose.position.{axis}'
+                )
+            matrix[np.ix_(at, at)] -= 1 / len(at)
+        return matrix
 
     def observe(self, observation: Observation, absorbing: bool = False) -> Array:
         """Name → (…, n), flat (…, o) float32."""

@@ -13,6 +13,7 @@ from itertools import pairwise
 import math
 
 from imitation_ros.errors import ImitationError, one_of
+from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.transitions import Transitions
 from imitation_ros.policies.network import MAX_WEIGHTS
 from imitation_ros.policies.normalization import Standard, STD_FLOOR
@@ -43,6 +44,8 @@ class RewardConfig:
 
     Attributes:
         inputs: 'state', 'state_action', 'state_next' (for watching) or 'state_action_next'.
+        relative_positions: x and y of observed positions count only relative to one another, so
+            that where a scene lies gives no expert away; see `Layout.centering`.
         shaping: adds the potential γ h(s') - h(s), which never changes what is best to do.
         gamma: discount of the potential.
         hidden: units of each layer.
@@ -74,6 +77,7 @@ class RewardConfig:
     batch_size: int = 128
     recent_steps: int = 100_000
     held_out_every: int = 10
+    relative_positions: bool = False
 
     def __post_init__(self) -> None:
         for name, valid in (
@@ -123,6 +127,8 @@ class Scales:
     Attributes:
         state: of the observation without its absorbing indicator, (o - 1,).
         whitening: (o - 1, o - 1), symmetric: standardized states → states without correlation.
+        relative: (o - 1, o - 1): the same of states whose positions count relative to one
+            another; None where they do not.
         change: of what a step changes in it, (o - 1,).
         action: (a,); zero mean and unit deviation where nobody saw actions.
     """
@@ -131,10 +137,11 @@ class Scales:
     whitening: Array
     change: Standard
     action: Standard
+    relative: Array | None = None
 
     @classmethod
-    def fit(cls, expert: Transitions) -> Scales:
-        """From what comes before the absorbing state."""
+    def fit(cls, expert: Transitions, centering: Array | None = None) -> Scales:
+        """From what comes before the absorbing state; `centering` is of `Layout`."""
         alive = expert.observation[:, -1] == 0
         stays = alive & (expert.next_observation[:, -1] == 0)
         change = (expert.next_observation - expert.observation)[stays, :-1]
@@ -146,6 +153,7 @@ class Scales:
             _whitening(state.apply(states.astype(np.float64))),
             _standard(change, CHANGE_STD_FLOOR),
             _standard(action, ACTION_STD_FLOOR),
+            None if centering is None else _relative(states, state, centering),
         )
 
 
@@ -156,6 +164,7 @@ class RewardNetwork(nn.Module):
     state_mean: Tensor
     state_std: Tensor
     whitening: Tensor
+    relative: Tensor
     change_mean: Tensor
     change_std: Tensor
     action_mean: Tensor
@@ -164,17 +173,30 @@ class RewardNetwork(nn.Module):
     def __init__(self, config: RewardConfig, scales: Scales) -> None:
         super().__init__()
         self._inputs, self._gamma = config.inputs, config.gamma
+        self._relative = config.relative_positions
         for name in self.scale_names:
             standard: Standard = getattr(scales, name)
             self.register_buffer(f'{name}_mean', torch.tensor(standard.mean, dtype=torch.float32))
             self.register_buffer(f'{name}_std', torch.tensor(standard.std, dtype=torch.float32))
         states, actions = len(scales.state.mean) + 1, len(scales.action.mean)
         self.register_buffer('whitening', torch.tensor(scales.whitening, dtype=torch.float32))
+        if self._relative:
+            self.register_buffer('relative', torch.tensor(scales.relative, dtype=torch.float32))
         sizes = {'state': states, 'action': actions, 'next': states}
         features = sum(sizes[name] for name in config.inputs.split('_'))
         spectral = config.regularization == 'spectral'
         self.g = _scorer((features, *config.hidden, 1), spectral)
         self.h = _scorer((states, *config.hidden, 1), spectral) if config.shaping else None
+
+    @classmethod
+    def fitted(cls, config: RewardConfig, layout: Layout, expert: Transitions) -> RewardNetwork:
+        """One of random weights, whose inputs are standardized by the expert's steps.
+
+        Raises:
+            RewardError: positions shall be relative, and fewer than two are observed.
+        """
+        centering = layout.centering() if config.relative_positions else None
+        return cls(config, Scales.fit(expert, centering))
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores f (B,); the higher, the more like the expert."""
@@ -196,7 +218,8 @@ class RewardNetwork(nn.Module):
         return torch.cat(parts, 1)
 
     def _whitened(self, state: Tensor) -> Tensor:
-        return _standardized(state, self.state_mean, self.state_std) @ self.whitening
+        whitening = self.relative if self._relative else self.whitening
+        return _standardized(state, self.state_mean, self.state_std) @ whitening
 
     def blurred(self, features: Tensor, noise: float, rng: torch.Generator) -> Tensor:
         """Standardized steps with noise on their actions.
@@ -241,6 +264,14 @@ def _whitening(rows: Array) -> Array:
     variances, axes = np.linalg.eigh(rows.T @ rows / len(rows))
     whitening: Array = (axes / np.sqrt(np.maximum(variances, VARIANCE_FLOOR))) @ axes.T
     return whitening
+
+
+def _relative(states: Array, standard: Standard, centering: Array) -> Array:
+    """Of raw states (N, n): what takes standardized ones to centred ones without correlation."""
+    centred = _standard(states @ centering, STD_FLOOR)
+    whitening = _whitening(centred.apply(states.astype(np.float64) @ centering))
+    matrix: Array = standard.std[:, None] * centering / centred.std @ whitening
+    return matrix
 
 
 def _standardized(values: Tensor, mean: Tensor, std: Tensor) -> Tensor:

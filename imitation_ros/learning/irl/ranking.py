@@ -15,7 +15,7 @@ import math
 from imitation_ros.errors import RewardError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.irl.layout import Layout
-from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
+from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, tensors
 from imitation_ros.learning.irl.objectives import ranking_loss
 from imitation_ros.learning.irl.reward import Calibration, Reward
 from imitation_ros.learning.irl.steps import check_layout, FEWEST_STEPS
@@ -108,7 +108,7 @@ class TrajectoryRanker:
         self._check(better, 'better')
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.network = RewardNetwork(config, Scales.fit(better))
+            self.network = RewardNetwork.fitted(config, self.layout, better)
         self._optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self.updates = 0
 

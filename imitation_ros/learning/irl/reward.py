@@ -187,4 +187,5 @@ def blank_scales(layout: Layout) -> Scales:
     """Of the right sizes, for weights to be read into."""
     states, actions = layout.observation_size - 1, layout.action_size
     state = Standard(np.zeros(states), np.ones(states))
-    return Scales(state, np.eye(states), state, Standard(np.zeros(actions), np.ones(actions)))
+    action = Standard(np.zeros(actions), np.ones(actions))
+    return Scales(state, np.eye(states), state, action, np.eye(states))

@@ -14,7 +14,7 @@ from typing import Any
 from imitation_ros.errors import RewardError
 from imitation_ros.frames.contract import Contract
 from imitation_ros.learning.irl.layout import Layout
-from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, Scales, tensors
+from imitation_ros.learning.irl.network import Batch, RewardConfig, RewardNetwork, tensors
 from imitation_ros.learning.irl.objectives import gradient_penalty, logistic_loss, margin_loss
 from imitation_ros.learning.irl.ranking import snippets_loss, Trajectories
 from imitation_ros.learning.irl.reward import Calibration, Reward
@@ -98,7 +98,7 @@ class RewardTrainer:
         )
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            self.network = RewardNetwork(config, Scales.fit(self.demonstrations.fitted))
+            self.network = RewardNetwork.fitted(config, self.layout, self.demonstrations.fitted)
         self._good = copy.deepcopy(self.network)
         self._optimizer = torch.optim.Adam(self.network.parameters(), config.learning_rate)
         self._recent = RecentSteps(config.recent_steps, config.held_out_every)
