@@ -24,6 +24,7 @@ from typing import Any
 
 from imitation_ros.errors import ImitationError, RewardError
 from imitation_ros.learning.irl.cloned import begin_as, check_clone, Clamp
+from imitation_ros.learning.irl.critics import RectifiedCritics
 from imitation_ros.learning.irl.export import export
 from imitation_ros.learning.irl.flat_env import FlatEnv
 from imitation_ros.learning.irl.layout import Layout
@@ -176,6 +177,7 @@ def fine_tune(
         policy_kwargs={
             'net_arch': {'pi': list(clone.architecture.hidden), 'qf': list(config.critic)},
             'activation_fn': nn.Tanh,
+            'normalized': True,
             'optimizer_kwargs': {'fused': True},
             'features_extractor_class': Whitened,
             'features_extractor_kwargs': {
@@ -212,35 +214,16 @@ def _mixed(share: float, reward: Reward | None, batch: Batch, paid: Tensor) -> T
     return share * paid + (1 - share) * torch.from_numpy(np.asarray(learned, np.float32))
 
 
-class _ClonedPolicy(TD3Policy):
-    """An actor that ends in a clamp, critics of rectifiers with normalized layers."""
+class _ClonedPolicy(RectifiedCritics, TD3Policy):
+    """An actor that ends in a clamp."""
 
     def make_actor(self, features_extractor: Any = None) -> Actor:
         actor: Actor = super().make_actor(features_extractor)
         actor.mu[-1] = Clamp()
         return actor
 
-    def make_critic(self, features_extractor: Any = None) -> Any:
-        self.critic_kwargs['activation_fn'] = nn.ReLU
-        critic = super().make_critic(features_extractor)
-        for index, layers in enumerate(critic.q_networks):
-            critic.q_networks[index] = _normalized(layers)
-            critic.add_module(f'qf{index}', critic.q_networks[index])
-        return critic
-
     def set_training_mode(self, mode: bool) -> None:
         """Nothing: no layer acts otherwise in training, and to tell them all takes time."""
-
-
-def _normalized(layers: nn.Module) -> nn.Sequential:
-    """The same layers, normalized before each rectifier."""
-    found: list[nn.Module] = []
-    for layer in layers.children():
-        if isinstance(layer, nn.ReLU):
-            assert isinstance(found[-1], nn.Linear)
-            found.append(nn.LayerNorm(found[-1].out_features))
-        found.append(layer)
-    return nn.Sequential(*found)
 
 
 class _PulledTD3(TD3):

@@ -125,6 +125,19 @@ def test_an_actor_is_exported_exactly(algorithm):
         np.testing.assert_allclose(np.clip(exported, -1, 1), flat, atol=2e-5)
 
 
+@pytest.mark.parametrize('algorithm', ['sac', 'td3'])
+@pytest.mark.parametrize('normalized', [False, True])
+def test_the_values_of_a_normalized_critic_do_not_grow_far_away(algorithm, normalized):
+    actor = ActorConfig(algorithm, (16, 16), learning_starts=8, normalized=normalized)
+    model = make_still(CONTRACT, actor).model
+    with torch.no_grad():
+        near, far = (
+            float(torch.cat(model.critic(torch.full((1, 7), away), torch.zeros(1, 3))).abs().max())
+            for away in (1e4, 1e6)
+        )
+    assert far == pytest.approx(near, rel=0.1) if normalized else far > 50 * near
+
+
 BEGINS = [
     ('td3', CONTRACT), ('td3', PICK), ('ppo', CONTRACT), ('ppo', PICK), ('ppo', KEYS)
 ]  # fmt: skip

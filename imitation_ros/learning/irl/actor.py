@@ -14,6 +14,7 @@ from typing import Any
 from gymnasium import spaces
 from imitation_ros.errors import ImitationError, one_of, RewardError
 from imitation_ros.learning.irl.cloned import begin_as, check_clone, Clamp
+from imitation_ros.learning.irl.critics import RectifiedCritics
 from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
 from imitation_ros.learning.irl.reward_env import RewardVecEnv
@@ -61,6 +62,7 @@ class ActorConfig:
         precision: of exploration: SAC's entropy is held at so much below 0 for each channel, and
             PPO begins with noise of deviation exp(1 - precision), in half of an action's range.
         simulators: in parallel.
+        normalized: whether the critics' layers are, off-policy (see `RectifiedCritics`).
     """
 
     algorithm: str = 'sac'
@@ -76,6 +78,7 @@ class ActorConfig:
     entropy: float | None = None
     precision: float = 1.0
     simulators: int = 1
+    normalized: bool = False
 
     def __post_init__(self) -> None:
         if self.algorithm not in ALGORITHMS:
@@ -92,21 +95,11 @@ class ActorConfig:
                 raise ImitationError(f'{name}: {getattr(self, name)}; valid: at least 1')
 
 
-class _Rectified:
-    """Critics with rectifiers, whatever the actor's units are."""
-
-    critic_kwargs: dict[str, Any]
-
-    def make_critic(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
-        self.critic_kwargs['activation_fn'] = nn.ReLU
-        return super().make_critic(features_extractor)  # type: ignore[misc]
-
-
-class _SACPolicy(_Rectified, SACPolicy):
+class _SACPolicy(RectifiedCritics, SACPolicy):
     pass
 
 
-class _TD3Policy(_Rectified, TD3Policy):
+class _TD3Policy(RectifiedCritics, TD3Policy):
     pass
 
 
@@ -186,6 +179,7 @@ def make_actor(
         if clone is not None:
             begin_as(model.policy, clone, env.layout, scales)
         return model
+    policy['normalized'] = config.normalized
     buffer = {'layout': env.layout, 'demonstrations': demonstrations, 'pay': env.pay}
     off_policy: dict[str, Any] = {
         'tau': config.tau,
