@@ -182,7 +182,7 @@ def quick(setting: Setting) -> Setting:
 
 def _run(figure: Figure, setting: Setting, method: str, seed: int, first: int) -> dict[str, Any]:
     scenes = range(first, first + setting.scenes)
-    task = arm_task(figure.task, scenes, setting.fixed_horizon)
+    task = arm_task(figure.task, figure.contract, scenes, setting.fixed_horizon)
     seeds = range(SCENES_A_SEED * seed, SCENES_A_SEED * seed + setting.demonstrations)
     if method != CLONING:
         shown = task.demonstrate(seeds)

@@ -14,14 +14,16 @@ from bench.irl_arm import arm_figure, Figure, Setting
 
 FIGURE = Figure(
     'push',
-    'panda_twist',
+    'panda_push',
     Setting(
-        RewardConfig(learning_rate=1e-3, penalty=0.3),
-        AdversarialConfig(ActorConfig(learning_starts=100), 30_000, watch_every=2_500),
+        RewardConfig(learning_rate=3e-4, penalty=1.0, relative_positions=True),
+        AdversarialConfig(
+            ActorConfig(precision=2.0, normalized=True), 40_000, annealing=0.1, watch_every=2_500
+        ),
     ),
     GailSetting(
-        'sac', 20, 10_000, 30_000, watch_every=2_500, hidden=(128, 128), learning_rate=1e-3,
-        reward_rate=1e-3,
+        'sac', 20, 10_000, 40_000, watch_every=2_500, hidden=(128, 128), learning_rate=1e-3,
+        reward_rate=3e-4,
     ),
     at_least=0.70,
 )  # fmt: skip

@@ -105,9 +105,11 @@ def gym_task(name: str, scenes: Sequence[int], ticks: int = 10_000) -> Task:
     )
 
 
-def arm_task(name: str, scenes: Sequence[int], fixed_horizon: bool = True) -> Task:
+def arm_task(
+    name: str, contract_name: str, scenes: Sequence[int], fixed_horizon: bool = True
+) -> Task:
     """The simulated arm; scores are success."""
-    contract = load_contract('panda_reach' if name == 'reach' else 'panda_twist')
+    contract = load_contract(contract_name)
     task = SimTask(name, contract, fixed_horizon)
     return Task(
         contract,

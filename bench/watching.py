@@ -108,7 +108,7 @@ def quick(setting: Setting) -> Setting:
 
 def _learn(setting: Setting, seed: int, first: int) -> dict[str, Any]:
     """By a reward of states and next states; the demonstrations hold no action."""
-    task = arm_task('reach', range(first, first + setting.scenes))
+    task = arm_task('reach', 'panda_reach', range(first, first + setting.scenes))
     shown = task.demonstrate(_shown_scenes(setting, seed)).without_actions()
     row = run(task, shown, setting.reward, setting.imitation, seed)
     return {'way': LEARNED, 'success': row['curve'][-1]['score'], **row}

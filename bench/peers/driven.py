@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.gym_tasks import GymCollector, TASKS
 
-ARM = {'reach': 'panda_reach', 'push': 'panda_twist', 'pick_place': 'panda_twist'}
+ARM = {'reach': 'panda_reach', 'push': 'panda_push', 'pick_place': 'panda_twist'}
 """Task of the arm → contract."""
 Act = Callable[[Frame], Action]
 
