@@ -67,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--relative-positions', action='store_true',
         help='of the reward: x and y of positions count only relative to one another',
     )  # fmt: skip
+    parser.add_argument(
+        '--careful', action='store_true',
+        help='finer noise, slower reward, falling rates: for contacts, in 40,000 steps (sac)',
+    )  # fmt: skip
     parser.add_argument('--objective', choices=OBJECTIVES, default='gail')
     parser.add_argument(
         '--shaping', action='store_true', help="AIRL's potential beside the reward"
@@ -95,11 +99,13 @@ def run(options: argparse.Namespace) -> int:
     contract = load_contract(contract_of(options))
     clone = load_checkpoint(options.clone, contract) if options.clone else None
     algorithm = options.algorithm or usual_algorithm(contract, clone)
-    config = adversarial(options.steps, algorithm, options.simulators)
+    config = adversarial(options.steps, algorithm, options.simulators, options.careful)
     reward = RewardConfig(
         options.inputs, options.shaping, objective=options.objective,
         relative_positions=options.relative_positions,
     )  # fmt: skip
+    if options.careful:
+        reward = dataclasses.replace(reward, learning_rate=3e-4, penalty=1.0)
     task = SimTask(options.task, contract, fixed_horizon=options.sim)
     if options.sim:
         seeds = range(DEMONSTRATION_SEED, DEMONSTRATION_SEED + options.demonstrations)
@@ -128,11 +134,14 @@ def usual_algorithm(contract: Contract, clone: Policy | None) -> str:
     return 'sac' if clone is None else 'td3'
 
 
-def adversarial(steps: int, algorithm: str = 'sac', simulators: int = 1) -> AdversarialConfig:
-    """The settings that the figures were measured with.
+def adversarial(
+    steps: int, algorithm: str = 'sac', simulators: int = 1, careful: bool = False
+) -> AdversarialConfig:
+    """The settings that the figures were measured with; careful ones are those of `irl_push`.
 
     Raises:
-        ImitationError: too few steps for the reward to have a turn before the first trial.
+        ImitationError: careful without SAC, or too few steps for the reward to have a turn before
+            the first trial.
     """
     from imitation_ros.learning.irl.actor import ActorConfig
     from imitation_ros.learning.irl.adversarial import AdversarialConfig
@@ -141,6 +150,10 @@ def adversarial(steps: int, algorithm: str = 'sac', simulators: int = 1) -> Adve
         raise ImitationError(f'--simulators: {simulators}; valid: at least 1')
     trial_every = 500
     actor, turn, updates = ActorConfig(algorithm, simulators=simulators), REWARD_EVERY, 10
+    if careful and algorithm != 'sac':
+        raise ImitationError(f'--careful with {algorithm}; valid with sac alone')
+    if careful:
+        actor = dataclasses.replace(actor, precision=2.0, normalized=True)
     if algorithm == 'ppo':
         # Fewer and larger turns, for which a trial waits.
         each = max(1, trial_every // simulators)
@@ -154,8 +167,9 @@ def adversarial(steps: int, algorithm: str = 'sac', simulators: int = 1) -> Adve
             'reward'
         )
     return AdversarialConfig(
-        actor, steps, REWARD_EVERY, updates, watch_every=min(trial_every, steps)
-    )
+        actor, steps, REWARD_EVERY, updates, annealing=0.1 if careful else 1.0,
+        watch_every=min(trial_every, steps),
+    )  # fmt: skip
 
 
 def recorded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 import json
 from types import SimpleNamespace
 
@@ -23,6 +24,8 @@ import pytest
 from recorded_episodes import Bag, new, WALL_NS
 import torch
 
+from bench.irl_push import FIGURE
+
 
 @pytest.fixture
 def short(monkeypatch):
@@ -33,13 +36,16 @@ def short(monkeypatch):
 
 def test_irl_writes_reward_checkpoint_and_pictures(short, tmp_path, capsys):
     out = tmp_path / 'irl'
-    arguments = ['--sim', '--steps', '120', '--demonstrations', '3', '--out', str(out), '--json']
-    assert main(['irl', *arguments]) == 0
+    arguments = ['--sim', '--steps', '120', '--demonstrations', '3', '--relative-positions']
+    assert main(['irl', *arguments, '--out', str(out), '--json']) == 0
     result = json.loads(capsys.readouterr().out)
     assert {'separation', 'success', 'environment_steps'} <= set(result)
     assert result['environment_steps'] == 120
     contract = load_contract('panda_reach')
-    assert load_reward(result['reward'], contract).version >= 1
+    reward = load_reward(result['reward'], contract)
+    assert reward.version >= 1
+    assert reward.config.relative_positions
+    assert not record(out / 'reward')['config']['actor']['normalized']
     assert load_checkpoint(result['checkpoint'], contract)
     pictures = {path.name for path in out.glob('*.png')}
     assert pictures == {'alternation.png', 'reward_along.png', 'reward_map.png'}
@@ -112,6 +118,7 @@ def test_diverging_training_keeps_the_last_good_reward_and_says_that_it_is_stale
     [
         (['--steps', '9'], '--steps: 9; valid with sac: at least 10'),
         (['--steps', '500', '--algorithm', 'ppo'], '--steps: 500; valid with ppo: at least 501'),
+        (['--algorithm', 'ppo', '--careful'], '--careful with ppo; valid with sac alone'),
         (['--simulators', '0'], '--simulators: 0; valid: at least 1'),
     ],
 )
@@ -132,6 +139,16 @@ def test_discrete_actions_are_learned_by_ppo_in_several_simulators(short, tmp_pa
     assert main(['irl', '--sim', *arguments, *where]) == 0
     result = json.loads(capsys.readouterr().out)
     assert load_checkpoint(result['checkpoint'], load_contract('panda_keys'))
+
+
+def test_a_careful_run_is_that_of_the_figure(short, tmp_path, capsys):
+    arguments = ['--task', 'push', '--contract', 'panda_push', '--relative-positions', '--careful']
+    where = ['--steps', '150', '--demonstrations', '3', '--out', str(tmp_path / 'irl'), '--json']
+    assert main(['irl', '--sim', *arguments, *where]) == 0
+    training = record(tmp_path / 'irl/reward')
+    config = replace(FIGURE.setting.imitation, steps=150, watch_every=150)
+    assert training['reward'] == json.loads(json.dumps(asdict(FIGURE.setting.reward)))
+    assert training['config'] == json.loads(json.dumps(asdict(config)))
 
 
 def test_an_actor_begins_as_a_checkpoint(short, task, tmp_path, capsys):
