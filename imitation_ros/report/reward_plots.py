@@ -32,20 +32,20 @@ def plot_alternation(
 
     def draw(axes: Axes) -> None:
         for label, values, series in zip(
-            ('separation of expert and actor', 'success of the actor'),
+            ('separation', 'success'),
             (separation, success),
             (SERIES[1], SERIES[0]),
         ):
             axes.plot(steps, values, label=label, **series)
         axes.axhline(0.0, color=BLACK, linewidth=1)
-        axes.set(xlabel='environment steps', ylabel='share')
+        axes.set(xlabel='environment steps', ylabel='separation from the expert, success')
         lines = axes.get_lines()[:2]
         if len(returns):
             other = axes.twinx()
-            lines += other.plot(steps, returns, label='return of the actor', **SERIES[2])
+            lines += other.plot(steps, returns, label='return', **SERIES[2])
             other.set(ylabel="the task's return")
             other.grid(visible=False)
-        axes.legend(handles=lines)
+        axes.legend(handles=lines, loc='upper center', bbox_to_anchor=(0.5, -0.16), ncols=3)
 
     return save_plot(path, title, draw)
 
@@ -82,7 +82,7 @@ def plot_reward_map(
     x_m: Array,
     y_m: Array,
     reward: Array,
-    goal_m: Array,
+    end_m: Array,
     title: str = 'Learned reward over the workspace',
 ) -> Path:
     """Draws the reward as a picture seen from above.
@@ -92,7 +92,7 @@ def plot_reward_map(
         x_m: (columns,) positions.
         y_m: (rows,) positions.
         reward: (rows, columns).
-        goal_m: (2,) where the goal is.
+        end_m: (2,) where the tool is at the end of a demonstration.
         title: above the figure.
     """
 
@@ -100,7 +100,9 @@ def plot_reward_map(
         picture = axes.pcolormesh(x_m, y_m, reward, shading='nearest', cmap='viridis')
         colours = axes.figure.colorbar(picture, ax=axes)
         colours.set_label('reward (0 random, 1 expert)')
-        axes.plot(*goal_m, marker='*', markersize=14, color=ORANGE, linestyle='', label='goal')
+        axes.plot(
+            *end_m, marker='*', markersize=14, color=ORANGE, linestyle='', label='tool at the end'
+        )
         axes.set(xlabel='x (m)', ylabel='y (m)', aspect='equal')
         axes.grid(visible=False)
         axes.legend()
