@@ -13,6 +13,9 @@ from typing import Any
 
 from bench.imitation_peer import Peer
 
+GAIL = 'bench.peers.imitation_gail'
+"""What runs in the peer's environment."""
+
 
 @dataclass(frozen=True)
 class GailSetting:
@@ -34,11 +37,15 @@ class GailSetting:
         gradient_steps: of SAC for each step.
         epochs: of PPO over a round's steps.
         entropy: PPO's bonus; SAC finds its own.
+        precision: of SAC's exploration: its entropy is held at so much below 0 for each channel.
+        standardized: whether actor and critic see states by the demonstrations' mean and
+            deviation; the reward always sees them by their running ones.
         round_steps: between two turns of the discriminator; of PPO, its roll-out.
         reward_updates: of the discriminator in a turn.
         reward_batch: of the expert and of the actor, each.
         reward_rate: learning rate of the discriminator.
         reward_hidden: units of each of its layers.
+        reward_decay: of its weights.
         recent_steps: of the actor, that the discriminator draws from.
     """
 
@@ -57,11 +64,14 @@ class GailSetting:
     gradient_steps: int = 1
     epochs: int = 10
     entropy: float = 0.0
+    precision: float = 1.0
+    standardized: bool = False
     round_steps: int = 10
     reward_updates: int = 10
     reward_batch: int = 128
     reward_rate: float = 3e-4
     reward_hidden: tuple[int, ...] = (64, 64)
+    reward_decay: float = 0.0
     recent_steps: int = 100_000
 
 
@@ -87,4 +97,4 @@ def gail_rows(
         'task': task, 'setting': asdict(setting),
         'first_scene': scenes.start, 'last_scene': scenes.stop,
     }  # fmt: skip
-    return peer.kept_rows(name, 'bench.peers.imitation_gail', asked, seeds)
+    return peer.kept_rows(name, GAIL, asked, seeds)

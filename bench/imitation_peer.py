@@ -137,11 +137,12 @@ class Peer:
             rows_name(f'{name}_imitation', options), asked, options.quick, options.fresh
         )  # fmt: skip
         return [
-            rows.get(seed, lambda seed=seed: self._run(module, {**asked, 'seed': seed}))
+            rows.get(seed, lambda seed=seed: self.run(module, {**asked, 'seed': seed}))
             for seed in seeds
         ]
 
-    def _run(self, module: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def run(self, module: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """One row, of a module that is run in the peer's environment."""
         command = [self._found(), '-m', module, json.dumps(asked)]
         environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
         row: dict[str, Any] = json.loads(_call(command, RUN_S, environment).splitlines()[-1])

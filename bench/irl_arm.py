@@ -38,7 +38,7 @@ from bench.rows import Rows, say
 
 SHARE_OF_PEER = 0.5
 """Of the peer's median steps to that success."""
-SCENES_A_SEED = 1_000
+SCENES_A_SEED, SCENES = 1_000, 50
 CLONING = 'cloning'
 NEVER = float('inf')
 
@@ -60,7 +60,7 @@ class Setting:
     imitation: AdversarialConfig
     demonstrations: int = 20
     cloning: BCConfig = field(default_factory=BCConfig)
-    scenes: int = 50
+    scenes: int = SCENES
     fixed_horizon: bool = True
 
 

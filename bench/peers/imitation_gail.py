@@ -20,18 +20,22 @@ from imitation.policies.replay_buffer_wrapper import ReplayBufferRewardWrapper
 from imitation.rewards.reward_nets import BasicRewardNet, RewardNet
 from imitation.util.logger import configure
 from imitation.util.networks import RunningNorm
-from imitation_ros.types import Action, Frame
+from imitation_ros.types import Action, Array, Frame
 import numpy as np
 from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv
 import torch
+from torch import Tensor
 
 from bench.peers.driven import Act, Driven, scorer
 
 DEMONSTRATED_BLOCK, PRACTISED_BLOCK = 1_000, 10_000
 """Scenes of one training seed: the demonstrations' are those of our own runs."""
+SMALLEST = 1e-3
+"""Deviation of a state's number that hardly changes in the demonstrations."""
 
 
 def run(asked: dict[str, Any]) -> dict[str, Any]:
@@ -96,25 +100,49 @@ def _trainer(
         demonstrations=demonstrations,
         demo_batch_size=setting['reward_batch'],
         venv=venv,
-        gen_algo=_actor(venv, network, setting, seed),
+        gen_algo=_actor(venv, network, demonstrations, setting, seed),
         reward_net=network,
         n_disc_updates_per_round=setting['reward_updates'],
         gen_train_timesteps=setting['round_steps'],
         gen_replay_buffer_capacity=setting['recent_steps'],
-        disc_opt_kwargs={'lr': setting['reward_rate']},
+        disc_opt_kwargs={'lr': setting['reward_rate'], 'weight_decay': setting['reward_decay']},
         log_dir=folder,
         custom_logger=configure(folder / 'log', format_strs=[]),
         allow_variable_horizon=True,
     )
 
 
+class Standardized(BaseFeaturesExtractor):
+    """States (B, o) by the demonstrations' mean and deviation, (o,) each."""
+
+    def __init__(self, observation_space: Any, mean: Array, deviation: Array) -> None:
+        super().__init__(observation_space, len(mean))
+        self.register_buffer('mean', torch.from_numpy(mean))
+        self.register_buffer('deviation', torch.from_numpy(deviation))
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """The same shape."""
+        return (observation - self.mean) / self.deviation
+
+
 def _actor(
-    venv: DummyVecEnv, network: RewardNet, setting: dict[str, Any], seed: int
+    venv: DummyVecEnv,
+    network: RewardNet,
+    demonstrations: list[Trajectory],
+    setting: dict[str, Any],
+    seed: int,
 ) -> BaseAlgorithm:
+    policy: dict[str, Any] = {'net_arch': setting['hidden']}
+    if setting['standardized']:
+        states = np.concatenate([each.obs for each in demonstrations])
+        policy['features_extractor_class'] = Standardized
+        policy['features_extractor_kwargs'] = {
+            'mean': states.mean(0), 'deviation': states.std(0).clip(SMALLEST),
+        }  # fmt: skip
     shared: dict[str, Any] = {
         'learning_rate': setting['learning_rate'], 'batch_size': setting['batch_size'],
         'gamma': setting['gamma'], 'seed': seed, 'device': 'cpu',
-        'policy_kwargs': {'net_arch': setting['hidden']},
+        'policy_kwargs': policy,
     }  # fmt: skip
     if setting['algorithm'] == 'ppo':
         return PPO(
@@ -125,6 +153,7 @@ def _actor(
     return SAC(
         'MlpPolicy', venv, tau=setting['tau'], learning_starts=setting['learning_starts'],
         gradient_steps=setting['gradient_steps'], train_freq=1, buffer_size=200_000,
+        target_entropy=-setting['precision'] * sum(venv.action_space.shape),
         replay_buffer_class=ReplayBufferRewardWrapper,
         replay_buffer_kwargs={
             'replay_buffer_class': ReplayBuffer, 'reward_fn': paid.predict_processed,
