@@ -99,13 +99,13 @@ def run(options: argparse.Namespace) -> int:
     contract = load_contract(contract_of(options))
     clone = load_checkpoint(options.clone, contract) if options.clone else None
     algorithm = options.algorithm or usual_algorithm(contract, clone)
-    config = adversarial(options.steps, algorithm, options.simulators, options.careful)
+    config = adversarial(options.steps, algorithm, options.simulators)
     reward = RewardConfig(
         options.inputs, options.shaping, objective=options.objective,
         relative_positions=options.relative_positions,
     )  # fmt: skip
     if options.careful:
-        reward = dataclasses.replace(reward, learning_rate=3e-4, penalty=1.0)
+        reward, config = careful(reward, config)
     task = SimTask(options.task, contract, fixed_horizon=options.sim)
     if options.sim:
         seeds = range(DEMONSTRATION_SEED, DEMONSTRATION_SEED + options.demonstrations)
@@ -134,14 +134,28 @@ def usual_algorithm(contract: Contract, clone: Policy | None) -> str:
     return 'sac' if clone is None else 'td3'
 
 
-def adversarial(
-    steps: int, algorithm: str = 'sac', simulators: int = 1, careful: bool = False
-) -> AdversarialConfig:
-    """The settings that the figures were measured with; careful ones are those of `irl_push`.
+def careful(
+    reward: RewardConfig, config: AdversarialConfig
+) -> tuple[RewardConfig, AdversarialConfig]:
+    """Both, as `irl_push` was measured with.
 
     Raises:
-        ImitationError: careful without SAC, or too few steps for the reward to have a turn before
-            the first trial.
+        ImitationError: another actor than SAC.
+    """
+    if config.actor.algorithm != 'sac':
+        raise ImitationError(f'--careful with {config.actor.algorithm}; valid with sac alone')
+    actor = dataclasses.replace(config.actor, precision=2.0, normalized=True)
+    return (
+        dataclasses.replace(reward, learning_rate=3e-4, penalty=1.0),
+        dataclasses.replace(config, actor=actor, annealing=0.1),
+    )
+
+
+def adversarial(steps: int, algorithm: str = 'sac', simulators: int = 1) -> AdversarialConfig:
+    """The settings that the figures were measured with.
+
+    Raises:
+        ImitationError: too few steps for the reward to have a turn before the first trial.
     """
     from imitation_ros.learning.irl.actor import ActorConfig
     from imitation_ros.learning.irl.adversarial import AdversarialConfig
@@ -150,10 +164,6 @@ def adversarial(
         raise ImitationError(f'--simulators: {simulators}; valid: at least 1')
     trial_every = 500
     actor, turn, updates = ActorConfig(algorithm, simulators=simulators), REWARD_EVERY, 10
-    if careful and algorithm != 'sac':
-        raise ImitationError(f'--careful with {algorithm}; valid with sac alone')
-    if careful:
-        actor = dataclasses.replace(actor, precision=2.0, normalized=True)
     if algorithm == 'ppo':
         # Fewer and larger turns, for which a trial waits.
         each = max(1, trial_every // simulators)
@@ -167,9 +177,8 @@ def adversarial(
             'reward'
         )
     return AdversarialConfig(
-        actor, steps, REWARD_EVERY, updates, annealing=0.1 if careful else 1.0,
-        watch_every=min(trial_every, steps),
-    )  # fmt: skip
+        actor, steps, REWARD_EVERY, updates, watch_every=min(trial_every, steps)
+    )
 
 
 def recorded(

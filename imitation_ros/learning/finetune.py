@@ -23,8 +23,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imitation_ros.errors import ImitationError, RewardError
-from imitation_ros.learning.irl.cloned import begin_as, check_clone, Clamp
-from imitation_ros.learning.irl.critics import RectifiedCritics
+from imitation_ros.learning.irl.cloned import begin_as, check_clone, ClonedTD3Policy
 from imitation_ros.learning.irl.export import export
 from imitation_ros.learning.irl.flat_env import FlatEnv
 from imitation_ros.learning.irl.layout import Layout
@@ -172,7 +171,7 @@ def fine_tune(
     scales = RewardNetwork(RewardConfig(), Scales.fit(demonstrations.steps))
     env = DummyVecEnv(list(simulators))
     model = _PulledTD3(
-        _ClonedPolicy, env, clone, demonstrations, config,
+        ClonedTD3Policy, env, clone, demonstrations, config,
         pay=lambda batch, paid: _mixed(config.task_share, reward, batch, paid),
         policy_kwargs={
             'net_arch': {'pi': list(clone.architecture.hidden), 'qf': list(config.critic)},
@@ -212,18 +211,6 @@ def _mixed(share: float, reward: Reward | None, batch: Batch, paid: Tensor) -> T
         return paid
     learned = reward.calibration.apply(reward.raw(batch).numpy())
     return share * paid + (1 - share) * torch.from_numpy(np.asarray(learned, np.float32))
-
-
-class _ClonedPolicy(RectifiedCritics, TD3Policy):
-    """An actor that ends in a clamp."""
-
-    def make_actor(self, features_extractor: Any = None) -> Actor:
-        actor: Actor = super().make_actor(features_extractor)
-        actor.mu[-1] = Clamp()
-        return actor
-
-    def set_training_mode(self, mode: bool) -> None:
-        """Nothing: no layer acts otherwise in training, and to tell them all takes time."""
 
 
 class _PulledTD3(TD3):

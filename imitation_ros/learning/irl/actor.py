@@ -13,7 +13,7 @@ from typing import Any
 
 from gymnasium import spaces
 from imitation_ros.errors import ImitationError, one_of, RewardError
-from imitation_ros.learning.irl.cloned import begin_as, check_clone, Clamp
+from imitation_ros.learning.irl.cloned import begin_as, check_clone, ClonedTD3Policy
 from imitation_ros.learning.irl.critics import RectifiedCritics
 from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.learning.irl.replay import DemonstrationReplayBuffer
@@ -25,9 +25,8 @@ import numpy as np
 from stable_baselines3 import PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.sac.policies import SACPolicy
-from stable_baselines3.td3.policies import Actor, TD3Policy
+from stable_baselines3.td3.policies import TD3Policy
 from torch import nn
 from torch.optim import Optimizer
 
@@ -101,15 +100,6 @@ class _SACPolicy(RectifiedCritics, SACPolicy):
 
 class _TD3Policy(RectifiedCritics, TD3Policy):
     pass
-
-
-class _ClonedTD3Policy(_TD3Policy):
-    """Its actor ends in a clamp, as a clone does."""
-
-    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
-        actor: Actor = super().make_actor(features_extractor)
-        actor.mu[-1] = Clamp()
-        return actor
 
 
 class _ClonedTD3(TD3):
@@ -205,7 +195,7 @@ def make_actor(
     noise = NormalActionNoise(np.zeros(size), np.full(size, EXPLORATION))
     if clone is None:
         return TD3(_TD3Policy, env, action_noise=noise, **off_policy, **shared)
-    begun = _ClonedTD3(_ClonedTD3Policy, env, action_noise=noise, **off_policy, **shared)
+    begun = _ClonedTD3(ClonedTD3Policy, env, action_noise=noise, **off_policy, **shared)
     for actor in (begun.actor, begun.actor_target):
         begin_as(actor, clone, env.layout, scales)
     return begun

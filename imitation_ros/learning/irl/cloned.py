@@ -10,13 +10,15 @@ from typing import Any
 
 from gymnasium import spaces
 from imitation_ros.errors import RewardError
+from imitation_ros.learning.irl.critics import RectifiedCritics
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import RewardNetwork
 from imitation_ros.policies.policy import Policy
 from imitation_ros.types import Array
 import numpy as np
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.td3.policies import Actor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.td3.policies import Actor, TD3Policy
 import torch
 from torch import nn, Tensor
 
@@ -46,6 +48,19 @@ class _Clamp(torch.autograd.Function):
         # A step goes against the gradient.
         further_out = ((action > 1.0) & (gradient < 0)) | ((action < -1.0) & (gradient > 0))
         return gradient.masked_fill(further_out, 0.0)
+
+
+class ClonedTD3Policy(RectifiedCritics, TD3Policy):
+    """Its actor ends in a clamp, as a clone does."""
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
+        """TD3's, with another last unit."""
+        actor: Actor = super().make_actor(features_extractor)
+        actor.mu[-1] = Clamp()
+        return actor
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Nothing: no layer acts otherwise in training, and to tell them all takes time."""
 
 
 @torch.no_grad()
