@@ -1,6 +1,6 @@
 """Share of the reward's updates after which held-out expert episodes score above the actor's.
 
-Off-policy every tenth turn of the reward is looked at once the actor learns, on-policy each one.
+Off-policy every second turn of the reward is looked at once the actor learns, on-policy each one.
 A look compares mean scores of episodes, all of one length: the expert's, which the reward never
 sees, and fresh ones of the actor with its exploration, which are thrown away after it.
 """
@@ -35,8 +35,6 @@ SHARE = 0.99
 CONTROL = 'shuffled'
 CONTROL_AT_MOST = 0.75
 """Share of its updates that a reward of shuffled labels may order by chance."""
-CONVERGED_LOOKS = 2
-"""So many running must have 0.5 in their interval: one that does is the chance of few episodes."""
 GAIL = RewardConfig(learning_rate=1e-3, penalty=0.3)
 RANKING = replace(GAIL, objective='ranking')
 SAC = AdversarialConfig(ActorConfig(learning_starts=500), 2_000)
@@ -60,6 +58,8 @@ class Setting:
         demonstrations: episodes.
         held_out: the expert's episodes that the reward never sees.
         fresh: the actor's episodes in a look, in scenes of their own.
+        alike: looks running that must have 0.5 in their interval until it has converged: one that
+            does is the chance of few episodes.
     """
 
     reward: RewardConfig
@@ -69,14 +69,15 @@ class Setting:
     demonstrations: int = 20
     held_out: int = 20
     fresh: int = 6
+    alike: int = 2
 
 
 SETTINGS = {
-    'sac state-action': Setting(GAIL, SAC, 10, 50),
-    'sac trajectory': Setting(RANKING, SAC, 10, 50),
+    'sac state-action': Setting(GAIL, SAC, 2, 50, alike=6),
+    'sac trajectory': Setting(RANKING, replace(SAC, reward_updates=30), 2, 50, alike=6),
     'ppo state-action': Setting(GAIL, PPO, 1, 1),
     'ppo trajectory': Setting(RANKING, PPO, 1, 1),
-    CONTROL: Setting(GAIL, SAC, 10, 50),
+    CONTROL: Setting(GAIL, SAC, 2, 50, alike=6),
 }
 
 
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         runs = [
             kept.get(seed, partial(_run, setting, seed, first, way == CONTROL)) for seed in seeds
         ]
-        table[way] = summary(runs)
+        table[way] = summary(runs, setting.alike)
         share = table[way]['ordered_of_all' if way == CONTROL else 'ordered']
         if way == CONTROL:  # which may look converged from the first look on
             conditions[f'{way}: ordered <= {CONTROL_AT_MOST}'] = at_most(share, CONTROL_AT_MOST)
@@ -220,18 +221,18 @@ def episode_scores(trainer: RewardTrainer, steps: Transitions) -> Array:
         return episode_means(trainer.network(tensors(steps)).numpy(), steps.episode)
 
 
-def until_converged(looks: Sequence[dict[str, Any]]) -> int:
-    """How many looks there are before the first of those running that cannot tell the two."""
-    for index in range(len(looks) - CONVERGED_LOOKS + 1):
-        running = looks[index : index + CONVERGED_LOOKS]
+def until_converged(looks: Sequence[dict[str, Any]], alike: int) -> int:
+    """How many looks there are before the first of `alike` running that cannot tell the two."""
+    for index in range(len(looks) - alike + 1):
+        running = looks[index : index + alike]
         if all(low <= 0.5 <= high for low, high in (look['interval'] for look in running)):
             return index
     return len(looks)
 
 
-def summary(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def summary(runs: Sequence[dict[str, Any]], alike: int) -> dict[str, Any]:
     """What the runs of one way come to."""
-    counted = [run['looks'][: until_converged(run['looks'])] for run in runs]
+    counted = [run['looks'][: until_converged(run['looks'], alike)] for run in runs]
     looks = [look for each in counted for look in each]
     gaps = [look['expert'] - look['actor'] for look in looks]
     every = [look for run in runs for look in run['looks']]

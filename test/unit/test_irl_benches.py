@@ -56,9 +56,10 @@ def test_ordering_counts_until_two_looks_running_cannot_tell_expert_from_actor()
         look(1.0, 0.0, apart), look(0.0, 0.5, alike), look(1.0, 0.2, apart),
         look(0.3, 0.4, alike), look(0.5, 0.4, alike), look(0.1, 0.4, apart),
     ]  # fmt: skip
-    assert irl_ordering.until_converged(looks) == 3
-    assert irl_ordering.until_converged(looks[:3]) == 3
-    line = irl_ordering.summary([{'seed': 1, 'success': [0.0, 0.75], 'looks': looks}])
+    assert irl_ordering.until_converged(looks, 2) == 3
+    assert irl_ordering.until_converged(looks[:3], 2) == 3
+    assert irl_ordering.until_converged(looks, 3) == len(looks)
+    line = irl_ordering.summary([{'seed': 1, 'success': [0.0, 0.75], 'looks': looks}], 2)
     assert (line['looks'], line['rise']) == (3, 0.75)
     assert line['ordered'] == pytest.approx(2 / 3, abs=1e-4)
     assert line['gap'] == [-0.5, 1.0]
