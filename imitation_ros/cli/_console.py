@@ -20,6 +20,7 @@ WIDE = 140
 """Columns of a table that goes to a file."""
 Advance = Callable[..., None]
 TASKS = ('reach', 'push', 'pick_place')
+LARGEST_SEED = 2**31 - 1
 
 
 @contextmanager
@@ -71,6 +72,13 @@ def add_task_arguments(parser: argparse.ArgumentParser, families: bool = False) 
     parser.add_argument(
         '--contract', default=None, help='contract file, or the name of one of the own contracts'
     )
+
+
+def as_seed(text: str) -> int:
+    """A seed, as every generator here takes it."""
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f'{text!r}; valid: 0 to {LARGEST_SEED}')
+    return int(text)
 
 
 def contract_of(options: argparse.Namespace) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     contract_of,
     print_json,
     print_table,
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_task_arguments(parser, families=True)
     parser.add_argument('--sim', action='store_true', help='in process, without ROS')
     parser.add_argument('--out', type=Path, default=Path('out/dagger'), help='folder of the run')
-    parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')
+    parser.add_argument('--seed', type=as_seed, default=0, help='the same seed repeats the run')
     parser.add_argument('--initial', type=int, default=default.initial_episodes,
                         help='demonstrations by the expert alone')  # fmt: skip
     parser.add_argument('--rounds', type=int, default=default.rounds, help='after those')

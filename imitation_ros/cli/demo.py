@@ -19,6 +19,7 @@ from typing import Any
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     console,
     contract_of,
     print_table,
@@ -104,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     add_task_arguments(parser)
     parser.add_argument('--out', type=Path, default=Path('out/demo'), help='folder of the results')
-    parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the demo')
+    parser.add_argument('--seed', type=as_seed, default=0, help='the same seed repeats the demo')
     parser.add_argument('--episodes', type=int, default=50, help='demonstrations to record')
     parser.add_argument('--rollouts', type=int, default=25, help='roll-outs over topics')
     parser.add_argument('--rounds', type=int, default=4, help='of DAgger')
@@ -129,11 +130,10 @@ def run(options: argparse.Namespace) -> int:
         or min(options.rollouts, options.rounds, options.meta_steps) < 1
         or options.irl_steps < REWARD_EVERY
         or options.meta_tasks < 2
-        or options.seed < 0
     ):
         raise ImitationError(
             'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds and '
-            f'--meta-steps of 1, --irl-steps of {REWARD_EVERY}, --seed of 0'
+            f'--meta-steps of 1, --irl-steps of {REWARD_EVERY}'
         )
     started = time.monotonic()
     demo = Demo(

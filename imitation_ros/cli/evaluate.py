@@ -9,6 +9,7 @@ from typing import Any, TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     contract_of,
     print_json,
     print_table,
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('source', help="a checkpoint's folder, or 'expert'")
     add_task_arguments(parser, families=True)
     parser.add_argument('--episodes', type=int, default=100, help='how many scenes')
-    parser.add_argument('--seed', type=int, default=TEST_SEEDS, help='of the first scene')
+    parser.add_argument('--seed', type=as_seed, default=TEST_SEEDS, help='of the first scene')
     parser.add_argument('--workers', type=int, default=None, help='processes; one a core')
     parser.add_argument(
         '--topics', action='store_true', help='through the real nodes, in lockstep'

@@ -14,16 +14,18 @@ from typing import Any, TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     contract_of,
     print_json,
     print_table,
     progress,
 )
-from imitation_ros.errors import ImitationError
+from imitation_ros.errors import ImitationError, RewardError
 
 if TYPE_CHECKING:
     from imitation_ros.frames.contract import Contract
     from imitation_ros.learning.finetune import Progress
+    from imitation_ros.learning.irl.reward import Reward
     from imitation_ros.learning.irl.sim_tasks import Score, SimTask
     from imitation_ros.learning.paid import Paid, Pay
     from imitation_ros.policies.policy import Policy
@@ -37,7 +39,9 @@ FRESH = 100
 """Roll-outs that it is told by."""
 RECORDED = ('success', 'failure', 'unknown')
 """Outcomes of episodes that are learned from offline."""
-OFFLINE_ALONE = ('task_reward_topic', 'ticks_at_goal', 'updates')
+OFFLINE_ALONE = ('task_reward_topic', 'updates')
+STEPS = 150_000
+"""Of a run in simulation."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,12 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     add_task_arguments(parser)
     parser.add_argument('--out', type=Path, default=Path('checkpoints/finetuned'))
-    parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')
+    parser.add_argument('--seed', type=as_seed, default=0, help='the same seed repeats the run')
     parser.add_argument(
         '--demonstrations', type=int, default=None,
         help=f'at most so many; default: {DEMONSTRATIONS}, offline all episodes',
     )  # fmt: skip
-    parser.add_argument('--steps', type=int, default=150_000, help='of the environment')
+    parser.add_argument(
+        '--steps', type=int, default=None, help=f'of the environment; default: {STEPS}'
+    )
     parser.add_argument('--reward', type=Path, help='folder of a learned reward, of `irl`')
     parser.add_argument(
         '--task-share', type=float, default=None,
@@ -71,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         '--ticks-at-goal', type=int, default=None,
-        help="offline: at the end of a success; default: the simulated task's",
+        help="at the end of a recorded success; default: the simulated task's",
     )  # fmt: skip
     parser.add_argument(
         '--updates', type=int, default=None, help='offline: of the critic; default: 2000'
@@ -92,8 +98,17 @@ def _check(options: argparse.Namespace) -> None:
             raise ImitationError(f'{_option(name)}: {given}; valid: at least 1')
     if options.task_share is not None and not 0 <= options.task_share <= 1:
         raise ImitationError(f'--task-share: {options.task_share}; valid: 0 to 1')
+    if options.task_share not in (None, 1) and options.reward is None:
+        raise ImitationError(f'--task-share: {options.task_share}; valid: with --reward')
     if options.offline and options.data is None:
         raise ImitationError('--offline: no DATA; valid: a folder with recorded episodes')
+    if options.offline and options.steps is not None:
+        raise ImitationError('--steps: offline nothing is tried; valid: --updates')
+    if options.ticks_at_goal is not None and (options.data is None or options.task_reward_topic):
+        raise ImitationError(
+            '--ticks-at-goal: no recorded success is paid by it; valid: with DATA, and without '
+            '--task-reward-topic'
+        )
     for name in OFFLINE_ALONE:
         if not options.offline and getattr(options, name) is not None:
             raise ImitationError(
@@ -108,7 +123,6 @@ def _option(name: str) -> str:
 def _run_in_simulation(options: argparse.Namespace) -> int:
     from imitation_ros.frames.contract import load_contract
     from imitation_ros.learning.finetune import fine_tune, FineTuneConfig
-    from imitation_ros.learning.irl.reward import load_reward
     from imitation_ros.learning.irl.sim_tasks import SimTask
     from imitation_ros.policies.checkpoint import (
         check_destination,
@@ -121,11 +135,10 @@ def _run_in_simulation(options: argparse.Namespace) -> int:
     check_destination(options.out)
     contract = load_contract(contract_of(options))
     clone = load_checkpoint(options.checkpoint, contract)
-    reward = load_reward(options.reward, contract) if options.reward else None
+    reward = _reward(options, contract)
     share = options.task_share if options.task_share is not None else 0.5 if reward else 1.0
-    config = FineTuneConfig(
-        steps=options.steps, task_share=share, watch_every=max(1, min(5_000, options.steps))
-    )
+    steps = STEPS if options.steps is None else options.steps
+    config = FineTuneConfig(steps=steps, task_share=share, watch_every=max(1, min(5_000, steps)))
     # At the goal a learned reward goes on paying, and may not have learned what an end is worth.
     task = SimTask(options.task, contract, fixed_horizon=reward is not None)
     shown = _demonstrations(options, task, contract)
@@ -137,7 +150,7 @@ def _run_in_simulation(options: argparse.Namespace) -> int:
         return tried[-1][0]
 
     try_out(clone)
-    with progress('steps', options.steps) as advance:
+    with progress('steps', steps) as advance:
 
         def watch(now: Progress) -> None:
             score = try_out(now.policy)
@@ -181,7 +194,23 @@ def _demonstrations(options: argparse.Namespace, task: SimTask, contract: Contra
     if options.data is None:
         return paid_by(task, _scenes(DEMONSTRATION_SEED, count))
     chosen = TrainingSet.from_folder(options.data, contract, count, outcomes=('success',))
-    return paid_recorded(contract, chosen, by_outcome(task.ticks_at_goal))
+    ticks_at_goal = options.ticks_at_goal or task.ticks_at_goal
+    return paid_recorded(contract, chosen, by_outcome(ticks_at_goal))
+
+
+def _reward(options: argparse.Namespace, contract: Contract) -> Reward | None:
+    """The learned one, if one is given; raises RewardError if all that it says is 0."""
+    from imitation_ros.learning.irl.reward import load_reward
+
+    if options.reward is None:
+        return None
+    reward = load_reward(options.reward, contract)
+    if not reward.calibration.tells_apart:
+        raise RewardError(
+            f'{options.reward}: random behaviour scores as high as the expert, or higher; valid: '
+            'a reward that tells the two apart'
+        )
+    return reward
 
 
 def _run_offline(options: argparse.Namespace) -> int:
@@ -222,7 +251,6 @@ def _run_offline(options: argparse.Namespace) -> int:
 
 def _pay(options: argparse.Namespace, contract: Contract) -> Pay:
     """What recorded steps are worth, as the options say."""
-    from imitation_ros.learning.irl.reward import load_reward
     from imitation_ros.learning.paid import by_outcome, by_steps, by_topic, mixed
     from imitation_ros.sim.tasks import make_task
 
@@ -230,9 +258,10 @@ def _pay(options: argparse.Namespace, contract: Contract) -> Pay:
     ticks_at_goal = options.ticks_at_goal or simulated.hold_ticks + simulated.stay_ticks
     topic = options.task_reward_topic
     task = by_topic(topic) if topic else by_outcome(ticks_at_goal)
-    if options.reward is None:
+    reward = _reward(options, contract)
+    if reward is None:
         return task
-    learned = by_steps(load_reward(options.reward, contract).score_steps)
+    learned = by_steps(reward.score_steps)
     return mixed(0.5 if options.task_share is None else options.task_share, task, learned)
 
 

@@ -15,6 +15,7 @@ from typing import Any, TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     contract_of,
     print_json,
     print_table,
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--sim', action='store_true',
                         help='the scripted expert demonstrates')  # fmt: skip
     parser.add_argument('--out', type=Path, default=Path('out/irl'), help='folder of the results')
-    parser.add_argument('--seed', type=int, default=0, help='the same seed repeats the run')
+    parser.add_argument('--seed', type=as_seed, default=0, help='the same seed repeats the run')
     parser.add_argument('--demonstrations', type=int, default=20, help='at most so many')
     parser.add_argument('--steps', type=int, default=3_000, help='of the environment')
     parser.add_argument('--inputs', choices=INPUTS, default='state_action',
@@ -94,6 +95,8 @@ def run(options: argparse.Namespace) -> int:
     from imitation_ros.learning.irl.sim_tasks import SimTask
     from imitation_ros.policies.checkpoint import load_checkpoint
 
+    if options.demonstrations < 1:
+        raise ImitationError(f'--demonstrations: {options.demonstrations}; valid: at least 1')
     if (options.data is None) != options.sim:
         raise ImitationError('valid: a folder with recorded episodes, or --sim, and not both')
     contract = load_contract(contract_of(options))
@@ -104,6 +107,8 @@ def run(options: argparse.Namespace) -> int:
         options.inputs, options.shaping, objective=options.objective,
         relative_positions=options.relative_positions,
     )  # fmt: skip
+    if options.shaping:
+        reward = dataclasses.replace(reward, gamma=config.actor.gamma)
     if options.careful:
         reward, config = careful(reward, config)
     task = SimTask(options.task, contract, fixed_horizon=options.sim)

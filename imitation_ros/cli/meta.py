@@ -12,7 +12,7 @@ from pathlib import Path
 import time
 from typing import Any, TYPE_CHECKING
 
-from imitation_ros.cli._console import console, print_json, print_table, progress, TASKS
+from imitation_ros.cli._console import as_seed, console, print_json, print_table, progress, TASKS
 from imitation_ros.errors import ImitationError
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument('--method', choices=('context', 'gradient', 'finetune'), default='context')
     train.add_argument('--tasks', type=int, default=150, help='to learn from (simulation)')
     train.add_argument('--steps', type=int, default=None, help='of the optimizer')
-    train.add_argument('--seed', type=int, default=0)
+    train.add_argument('--seed', type=as_seed, default=0)
     train.add_argument('--out', type=Path, default=Path('checkpoints/meta'))
     adapt = steps.add_parser('adapt', help='a checkpoint of the task that an episode shows')
     adapt.add_argument('episodes', type=Path, nargs='+', metavar='EPISODE')

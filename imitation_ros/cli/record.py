@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from imitation_ros.cli._console import (
     add_task_arguments,
+    as_seed,
     console,
     contract_of,
     print_json,
@@ -33,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--teleop', choices=('expert', 'keyboard'), default='expert')
     parser.add_argument('--episodes', type=int, default=10, help='successful ones (expert)')
     parser.add_argument('--out', type=Path, default=Path('data/demonstrations'))
-    parser.add_argument('--seed', type=int, default=0, help='of the first scene')
+    parser.add_argument('--seed', type=as_seed, default=0, help='of the first scene')
     parser.add_argument('--skill', type=float, default=1.0, help='of the expert, 0 to 1')
     parser.add_argument(
         '--noise', type=float, default=0.0,

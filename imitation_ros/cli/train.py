@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imitation_ros.cli._console import console, print_json, print_table, progress
+from imitation_ros.cli._console import as_seed, console, print_json, print_table, progress
 from imitation_ros.errors import EpisodeError, one_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('data', type=Path, help='folder with recorded episodes')
     parser.add_argument('--out', type=Path, default=Path('checkpoints/bc'))
     parser.add_argument('--contract', default=None, help="default: the episodes' own")
-    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--seed', type=as_seed, default=0)
     parser.add_argument('--episodes', type=int, default=None, help='only the first so many')
     parser.add_argument('--head', choices=('deterministic', 'gaussian'), default=default.head)
     parser.add_argument('--hidden', type=int, nargs='+', default=list(default.hidden))

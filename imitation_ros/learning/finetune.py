@@ -73,7 +73,7 @@ class FineTuneConfig:
         noise: deviation of the exploration, in half of an action's range, at first.
         floor: share of learning rate and noise that is left in the end; they fall evenly.
         critic: units of each of its layers.
-        watch_every: steps between two calls of the watcher.
+        watch_every: steps between two calls of the watcher, which is also called at the end.
     """
 
     steps: int = 150_000
@@ -156,7 +156,7 @@ def fine_tune(
         config: the settings.
         seed: of critic, exploration and scenes.
         reward: the learned one; needed where `task_share` is below 1.
-        watch: called every `watch_every` steps.
+        watch: called every `watch_every` steps, and at the end.
 
     Raises:
         RewardError: a clone that no actor can begin as, the learned reward is missing, or no
@@ -191,7 +191,9 @@ def fine_tune(
     def policy() -> Policy:
         return export(model.average, layout, scales)
 
-    model.learn(config.steps * 2, callback=_Watched(model, config, policy, watch))
+    watched = _Watched(model, config, policy, watch)
+    model.learn(config.steps * 2, callback=watched)
+    watched.show()
     return policy()
 
 
@@ -367,9 +369,13 @@ class _Watched(BaseCallback):
         self._watched = 0
 
     def _on_step(self) -> bool:
-        taken = self._pulled.taken
-        if taken - self._watched >= self._config.watch_every:
-            self._watched = taken
-            pulled = self._pulled
-            self._watch(Progress(taken, self._policy(), pulled.success, pulled.pull))
-        return taken < self._config.steps
+        if self._pulled.taken - self._watched >= self._config.watch_every:
+            self.show()
+        return self._pulled.taken < self._config.steps
+
+    def show(self) -> None:
+        """Shows the policy, unless it is the one that was shown last."""
+        pulled = self._pulled
+        if self._watched < pulled.taken:
+            self._watched = pulled.taken
+            self._watch(Progress(pulled.taken, self._policy(), pulled.success, pulled.pull))

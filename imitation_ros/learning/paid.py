@@ -7,14 +7,14 @@ is worth, it is left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imitation_ros.episodes.reader import EpisodeReader, Message
 from imitation_ros.episodes.tracks import read_clock
 from imitation_ros.errors import EpisodeError, RewardError
 from imitation_ros.frames.contract import Contract
-from imitation_ros.learning.irl.transitions import Transitions, transitions
+from imitation_ros.learning.irl.transitions import TERMINATED, Transitions, transitions
 from imitation_ros.types import Array, Episode
 import numpy as np
 
@@ -57,7 +57,11 @@ class Paid:
 
 
 def paid_recorded(contract: Contract, episodes: Iterable[Episode], pay: Pay) -> Paid:
-    """Recorded steps with what each is worth, in the order of their frames; NaN as `pay` says."""
+    """Recorded steps with what each is worth, in the order of their frames; NaN as `pay` says.
+
+    The end of a recording is a cut, whatever its metadata say of the task.
+    """
+    episodes = [replace(each, metadata={**each.metadata, TERMINATED: False}) for each in episodes]
     parts = [(each, transitions([each], contract, number)) for number, each in enumerate(episodes)]
     rewards = [np.asarray(pay(*each), np.float64) for each in parts]
     steps = transitions([each for each, _ in parts], contract)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from imitation_ros.learning.irl.flat_env import ABSORBING
 from imitation_ros.learning.irl.layout import Layout
 from imitation_ros.learning.irl.network import Batch, tensors
 from imitation_ros.learning.irl.reward_env import flat_actions
@@ -32,6 +31,7 @@ CUT = 'TimeLimit.truncated'
 class PaidBuffer(NStepReplayBuffer):
     """Own steps, then as many that are to be done again, with what the next few are worth.
 
+    Of both it keeps as many as it was told; the oldest are forgotten, demonstrations first.
     Actions are kept as they are executed: a discrete part says -1 or 1.
 
     Attributes:
@@ -70,7 +70,7 @@ class PaidBuffer(NStepReplayBuffer):
             one = slice(index, index + 1)
             steps.append(tuple(x[one] for x in (obs, next_obs, action, reward, done, infos)))
             if done[index]:
-                if infos[index].get('success', ABSORBING in infos[index]):
+                if infos[index].get('success'):
                     for step in steps:
                         self._again.add(*step)
                 steps.clear()

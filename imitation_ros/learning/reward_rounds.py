@@ -146,11 +146,17 @@ class RewardRounds:
     @property
     def last(self) -> RewardRound | None:
         """The last whole round."""
-        numbers = self._numbers()
-        if not numbers:
-            return None
-        path = self._round_folder(numbers[-1]) / ROUND
-        document = read_json(path)
+        document = None
+        while document is None:
+            numbers = self._numbers()
+            if not numbers:
+                return None
+            path = self._round_folder(numbers[-1]) / ROUND
+            try:
+                document = read_json(path)
+            except ImitationError:  # a training may have committed the next one meanwhile
+                if self._numbers() == numbers:
+                    raise
         try:
             health = document.pop('health')
             interval = tuple(health.pop('auc_interval'))
@@ -307,6 +313,11 @@ def objection(before: RewardHealth | None, after: RewardHealth, tolerance: float
     """
     if not all(math.isfinite(number) for number in (after.expert, after.actor, after.auc)):
         return f'the new reward is not finite: expert {after.expert}, actor {after.actor}'
+    if not after.above_random:
+        return (
+            'the new reward scores random behaviour as high as the expert, or higher; valid: '
+            'random behaviour that is worse (the parameter random; without it, some is made up)'
+        )
     hint = ', converged: its AUC cannot be told from 0.5' if after.converged else ''
     if after.separation <= 0:
         return f'the new reward sees no difference: separation {after.separation:.3g}{hint}'

@@ -246,10 +246,12 @@ def _frame_weights(
 ) -> list[Array]:
     """Probability (T_i,) that each frame, or its episode, is good; 1 where that is known."""
     ends = np.cumsum([len(each) for each in labelled])[:-1]
+    prior = np.log(config.prior / (1 - config.prior))
     weights = []
     for odds, known in zip(np.split(logits.double().numpy(), ends), labelled):
-        if config.whole_episodes:  # log odds of independent evidence add up
-            odds = np.full(len(odds), odds.sum() / EVIDENCE_FRAMES)
+        if config.whole_episodes:  # evidence that is independent adds up, the prior counts once
+            evidence = (odds - prior).sum() / EVIDENCE_FRAMES
+            odds = np.full(len(odds), prior + evidence)
         weights.append(np.maximum(_sigmoid(odds), known))
     return weights
 

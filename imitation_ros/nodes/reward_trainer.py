@@ -117,11 +117,12 @@ class RewardTrainerNode(ManagedNode):
         self._rollouts = Rollouts(contract, params.longest_episode)
         self._writing = threading.Lock()
         self._training, self._improving = Training(), Training()
+        self._closing = False
         self._improved = ''
         self._owned: list[tuple[Any, Any]] = []
         self._last, self._trouble = self._rounds.last, self._rounds.trouble
         self._seen = self._rounds.seen
-        self._tried = self._last.rollouts + 1 if self._last else 0
+        self._tried = self._learned
         self._create_topics()
         self._stream = RewardStream(self, contract, params.lockstep, self._rollouts.add)
         self._stream.reward, self._stream.stale = self._rounds.reward, bool(self._trouble)
@@ -129,6 +130,8 @@ class RewardTrainerNode(ManagedNode):
 
     def halt(self) -> None:
         """Gives up a training; the rounds that are whole stay."""
+        if self._training.process is not None:
+            self._tried = self._learned
         self._training.give_up()
         self._improving.give_up()
         self._rollouts.end()
@@ -177,9 +180,14 @@ class RewardTrainerNode(ManagedNode):
     # Rounds.
 
     @property
+    def _learned(self) -> int:
+        """How many roll-outs the last whole round knew."""
+        return self._last.rollouts + 1 if self._last else 0
+
+    @property
     def _at_work(self) -> str:
         """What a process beside the node does; '' if there is none."""
-        if self._training.process is not None:
+        if self._training.process is not None or self._closing:
             return 'training'
         return 'improving' if self._improving.process is not None else ''
 
@@ -231,7 +239,11 @@ class RewardTrainerNode(ManagedNode):
         if result is None:
             return
         stream = self._stream  # a clean-up may take it away meanwhile
-        trouble, reward = await Background(self, self._closing(result))
+        self._closing = True  # and no other round begins
+        try:
+            trouble, reward = await Background(self, self._close(result))
+        finally:
+            self._closing = False
         self._trouble, stream.stale = trouble, bool(trouble)
         if isinstance(result, RewardRound):
             self._last = result
@@ -264,7 +276,7 @@ class RewardTrainerNode(ManagedNode):
             self._improved = result
             self.get_logger().error(f'no better policy: {result}')
 
-    def _closing(self, result: RewardRound | str) -> Callable[[], tuple[str, Reward | None]]:
+    def _close(self, result: RewardRound | str) -> Callable[[], tuple[str, Reward | None]]:
         """What is left to do after a round, away from the ticks: → trouble, new reward."""
 
         def close() -> tuple[str, Reward | None]:
@@ -315,6 +327,7 @@ class RewardTrainerNode(ManagedNode):
                 'updates': health.updates,
                 'expert episodes': health.expert_episodes,
                 'actor episodes': health.actor_episodes,
+                'held out': health.held_out,
             }
             refused = self._last.refused
             values |= {f'refused {number}': why for number, why in list(refused.items())[:5]}

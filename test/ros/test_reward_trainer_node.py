@@ -248,6 +248,39 @@ def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatc
     assert robot.send().reason == 'no reward was promoted yet'
 
 
+def test_no_round_begins_while_one_is_closed(robot, monkeypatch):
+    """Two processes worked on one run, of which one was refused."""
+    closing, closed = threading.Event(), threading.Event()
+
+    def slowly(rounds, reason):
+        closing.set()
+        closed.wait(60.0)
+
+    monkeypatch.setattr(RewardRounds, 'fail', slowly)
+    robot.start(updates=1_000_000)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.node._training.process.kill()
+    robot.ros.spin_until(closing.is_set, what='the end of the round')
+    assert robot.ros.call('reward_trainer/train').message == 'a training is at work'
+    closed.set()
+    robot.wait_for('state', 'waiting')
+    assert robot.ros.call('reward_trainer/train').success
+
+
+def test_rollouts_of_a_round_that_was_given_up_wait_for_the_next(robot):
+    """They counted as tried, and with train_every_episodes nothing began until others came."""
+    robot.start(updates=1_000_000)
+    robot.roll_out()
+    robot.wait_for('episodes seen', '1')
+    assert robot.ros.call('reward_trainer/train').success
+    robot.wait_for('episodes waiting', '0')
+    robot.node.trigger_deactivate()
+    robot.node.trigger_activate()
+    robot.wait_for('episodes waiting', '1')
+
+
 def test_what_nobody_foresaw_is_told_and_the_node_goes_on(robot, monkeypatch):
     """Anything but an ImitationError or OSError ended the node, as did a process not started."""
     robot.start()

@@ -65,6 +65,8 @@ def test_it_begins_as_the_clone_and_stays_it_while_the_critic_warms_up(task, pai
     clone, seen = make_clone(), []
     tuned = fine_tune(clone, [task.simulator], paid, CONFIG, seed=0, watch=seen.append)
     assert [progress.steps for progress in seen] == [20, 40]
+    fine_tune(clone, [task.simulator], paid, replace(CONFIG, steps=25), 0, watch=seen.append)
+    assert [progress.steps for progress in seen[2:]] == [20, 25]  # what comes out is seen, too
     rng = np.random.default_rng(1)
     for tick in range(50):
         frame = Frame(

@@ -85,6 +85,7 @@ def make_imitator(
     inputs='state_action',
     expert=None,
     precision=1.0,
+    steps=40,
     **config,
 ):
     expert = make_steps(0, episodes=6) if expert is None else expert
@@ -93,7 +94,7 @@ def make_imitator(
         algorithm, (16, 16), learning_starts=8, batch_size=16, rollout_steps=16, epochs=1,
         precision=precision,
     )  # fmt: skip
-    settings = AdversarialConfig(actor, steps=40, reward_updates=2, watch_every=20, **config)
+    settings = AdversarialConfig(actor, steps=steps, reward_updates=2, watch_every=20, **config)
     return Imitator([lambda: FlatEnv(Corridor(), Layout(contract))], trainer, settings, seed=0)
 
 
@@ -103,7 +104,7 @@ def test_a_terminal_leads_through_the_absorbing_state_and_a_time_limit_does_not(
     steps = [env.step(np.zeros(3)) for _ in range(4)]
     assert [step[0][-1] for step in steps] == [0, 0, 1, 1]
     assert [step[2:4] for step in steps] == [(False, False)] * 3 + [(False, True)]
-    assert steps[3][4][ABSORBING]
+    assert steps[3][4] == {ABSORBING: True, 'success': False}
     assert env.steps == 3
     env = FlatEnv(Corridor(length=99, limit=3), Layout(CONTRACT))
     env.reset()
@@ -248,6 +249,20 @@ def test_the_watcher_is_called_and_steps_are_those_of_the_simulation():
     assert imitator.steps == 40
     assert imitator.trainer.updates > 0
     assert len(imitator.trainer._recent) > 40  # the absorbing steps are remembered too
+
+
+def test_the_watcher_sees_what_comes_out_at_the_end():
+    """What was learned after its last turn was never tried."""
+    seen = []
+    make_imitator(steps=50).run(lambda each: seen.append(each.steps))
+    assert seen == [20, 40, 50]
+
+
+def test_a_potential_that_is_discounted_otherwise_than_the_actor_does_is_refused():
+    """It paid the actor for being where the potential is high."""
+    with pytest.raises(RewardError, match=r'gamma: 0\.99 of the reward, 0\.97 of the actor'):
+        make_still(CONTRACT, ActorConfig(), shaping=True)
+    make_still(CONTRACT, ActorConfig(), shaping=True, gamma=0.97)
 
 
 @pytest.mark.parametrize('algorithm', ['sac', 'ppo'])

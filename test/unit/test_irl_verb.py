@@ -37,6 +37,7 @@ def short(monkeypatch):
 def test_irl_writes_reward_checkpoint_and_pictures(short, tmp_path, capsys):
     out = tmp_path / 'irl'
     arguments = ['--sim', '--steps', '120', '--demonstrations', '3', '--relative-positions']
+    arguments += ['--shaping']
     assert main(['irl', *arguments, '--out', str(out), '--json']) == 0
     result = json.loads(capsys.readouterr().out)
     assert {'separation', 'success', 'environment_steps'} <= set(result)
@@ -120,6 +121,7 @@ def test_diverging_training_keeps_the_last_good_reward_and_says_that_it_is_stale
         (['--steps', '500', '--algorithm', 'ppo'], '--steps: 500; valid with ppo: at least 501'),
         (['--algorithm', 'ppo', '--careful'], '--careful with ppo; valid with sac alone'),
         (['--simulators', '0'], '--simulators: 0; valid: at least 1'),
+        (['--demonstrations', '-1'], '--demonstrations: -1; valid: at least 1'),
     ],
 )
 def test_too_few_steps_are_refused_at_once(arguments, says, capsys):

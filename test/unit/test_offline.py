@@ -203,12 +203,34 @@ def test_the_verb_takes_a_recorded_topic_or_a_learned_reward(data, capsys):
         (['--updates', '3'], '--updates: in simulation the task itself pays'),
         (['--demonstrations', '0'], '--demonstrations: 0; valid: at least 1'),
         (['--task-share', '2'], '--task-share: 2.0; valid: 0 to 1'),
+        (['--task-share', '0'], '--task-share: 0.0; valid: with --reward'),
+        (['data', '--offline', '--steps', '3'], '--steps: offline nothing is tried'),
+        (['--ticks-at-goal', '3'], '--ticks-at-goal: no recorded success is paid by it'),
+        (
+            ['data', '--offline', '--ticks-at-goal', '3', '--task-reward-topic', 'x'],
+            '--ticks-at-goal: no recorded success is paid by it',
+        ),
     ],
 )
 def test_the_verb_refuses_what_makes_no_sense(data, capsys, options, said):
     """`--demonstrations 0` ended in a traceback of NumPy, which had nothing to concatenate."""
     assert main(['finetune', str(data / 'clone'), *options]) == 1
     assert said in ' '.join(capsys.readouterr().err.split())
+
+
+def test_the_verb_refuses_a_reward_of_which_all_is_zero(data, capsys):
+    layout = Layout(ROBOT)
+    network = RewardNetwork(RewardConfig(), blank_scales(layout))
+    Reward(layout, RewardConfig(), network, Calibration(1.0, 0.5)).save(data / 'reward')
+    assert finetune(data, '--reward', str(data / 'reward')) == 1
+    assert 'random behaviour scores as high as the expert' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('seed', ['-1', str(2**31), '1.5'])
+def test_a_seed_that_no_generator_takes_is_refused_at_once(data, capsys, seed):
+    with pytest.raises(SystemExit):
+        finetune(data, '--seed', seed)
+    assert f"'{seed}'; valid: 0 to {2**31 - 1}" in capsys.readouterr().err
 
 
 def test_the_verb_names_a_topic_that_was_not_recorded(data, capsys):

@@ -93,6 +93,17 @@ def test_an_outcome_pays_for_the_ticks_until_the_goal(tmp_path):
     assert paid.steps.episode.tolist() == [0] * 4 + [1] * 4 + [2] * 4
 
 
+def test_the_end_of_a_recording_is_a_cut_whatever_its_metadata_say(tmp_path):
+    """One that the task had ended got an absorbing step, for which there was no reward."""
+    success = record(tmp_path / 'one', [[]] * 5)
+    ended = replace(success, metadata={**success.metadata, 'terminated': True})
+    found, expected = (
+        paid_recorded(ROBOT, [each], by_outcome(ticks_at_goal=3)) for each in (ended, success)
+    )
+    np.testing.assert_array_equal(found.rewards, expected.rewards)
+    np.testing.assert_array_equal(found.steps.observation, expected.steps.observation)
+
+
 def test_steps_that_nobody_is_paid_for_are_refused(tmp_path):
     episode = replace(record(tmp_path / 'one', [[]] * 3), outcome='unknown')
     with pytest.raises(RewardError, match='no reward for any of 2 steps; valid: episodes whose'):

@@ -67,8 +67,11 @@ def test_own_successes_are_done_again_and_failures_are_not(simulator, steps):
     act(buffer, -7.0, done=True, success=False)
     act(buffer, -3.0, success=True)
     assert worths(buffer.sample(200)) == {-1.0}  # it is not over
-    act(buffer, -2.0, done=True, **{ABSORBING: True})
+    act(buffer, -2.0, done=True, **{ABSORBING: True}, success=True)
     assert worths(buffer.sample(200)) == {-1.0, -3.0, -2.0}
+    act(buffer, -6.0)
+    act(buffer, -5.0, done=True, **{ABSORBING: True}, success=False)
+    assert worths(buffer.sample(200)) == {-1.0, -3.0, -2.0}  # a failure may end a task, too
     assert (buffer.lowest, buffer.highest) == (-7.0, -1.0)
 
 

@@ -155,6 +155,15 @@ def test_a_step_with_nan_has_no_reward():
     assert np.isnan(scores).tolist() == [True, True] + [False] * (len(steps) - 2)
     watching = make_reward(inputs='state_next').score(*arrays)
     assert np.isnan(watching).tolist() == [True] + [False] * (len(steps) - 1)
+    broken = replace(steps, observation=observation, action=action)
+    np.testing.assert_array_equal(make_reward().score_steps(broken), scores)
+
+
+def test_a_reward_that_cannot_tell_random_from_expert_says_nothing_and_makes_nothing_up():
+    raw = np.array([-3.0, np.nan, 3.0])
+    np.testing.assert_array_equal(Calibration(1.0, 1.0).apply(raw), [0.0, np.nan, 0.0])
+    assert not Calibration(1.0, 1.0).tells_apart
+    assert Calibration(0.0, 1.0).tells_apart
 
 
 def test_inputs_are_standardized_by_the_demonstrations():

@@ -11,6 +11,7 @@ from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import CheckpointError, EpisodeError, ImitationError, RewardError
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.status import Status, TickAction
+from imitation_ros.learning import reward_rounds
 from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.improvement import improve
 from imitation_ros.learning.irl.network import RewardConfig
@@ -190,6 +191,34 @@ def test_a_kill_leaves_the_last_whole_round(run):
     assert half.exists(), 'for it may be that of a training at work'
     assert again.run_round().number == 2
     assert not half.parent.exists()
+
+
+def test_a_round_that_is_committed_meanwhile_costs_no_rollout(run, monkeypatch):
+    """The folder was listed, and gone when its file was read: what had been done was lost."""
+    rounds, other = run(), run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    read, committed = reward_rounds.read_json, []
+
+    def slowly(path):
+        if not committed:
+            committed.append(path)
+            other.run_round()
+        return read(path)
+
+    monkeypatch.setattr(reward_rounds, 'read_json', slowly)
+    rounds.add([rollout(1)])
+    assert not committed[0].exists()
+    assert (rounds.last.number, rounds.seen) == (2, 2)
+
+
+def test_a_round_whose_file_is_damaged_is_named(run):
+    rounds = run()
+    rounds.add([rollout()])
+    rounds.run_round()
+    (rounds.folder / 'round_0001/round.json').write_text('half')
+    with pytest.raises(ImitationError, match=r'round\.json'):
+        _ = rounds.last
 
 
 def test_what_somebody_copied_in_the_folder_of_a_run_is_no_round_of_it(run):
@@ -391,6 +420,7 @@ def test_a_reward_that_is_worse_is_not_promoted(run, monkeypatch):
     ({'auc': 0.84}, 'worse: AUC 0.84, 0.9 in use'),
     ({'separation': -0.1, 'converged': True}, 'no difference: separation -0.1, converged'),
     ({'actor': float('nan')}, 'not finite'),
+    ({'expert': 0.0, 'actor': 0.0, 'separation': 0.0}, 'random behaviour as high as the expert'),
 ])  # fmt: skip
 def test_what_holds_up(after, reason):
     said = objection(HEALTH, replace(HEALTH, **after), 0.05)

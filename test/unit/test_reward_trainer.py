@@ -99,6 +99,31 @@ def test_calibration_puts_random_at_zero_and_the_expert_at_one():
     assert reward.score_steps(held_out).mean() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_random_behaviour_above_the_expert_does_not_hide_what_was_learned():
+    """All scores were 0 then, so that expert and actor were called alike: AUC 0.5, converged."""
+    trainer = make_trainer()
+    trainer.add(clumsy())
+    assert trainer.train(200).above_random
+    told, shown = trainer.health(), trainer.demonstrations.fitted
+    best = trainer.reward().score_steps(shown) > 1.0
+    trainer.set_random(replace(shown.take(best), action=shown.action[best] + 1e-5))
+    health = trainer.health()
+    assert not health.above_random
+    assert (health.expert, health.actor, health.separation) == (0.0, 0.0, 0.0)
+    assert (health.auc, health.accuracy) == pytest.approx((told.auc, told.accuracy))
+    assert not health.converged
+
+
+@pytest.mark.parametrize(('numbers', 'held_out'), [(range(9), 0), (range(12), 1), ([9], 0)])
+def test_health_says_how_many_of_the_actors_episodes_were_held_out(numbers, held_out):
+    """Of number 9 alone nothing was left to train against, and the error said that none came."""
+    trainer, steps = make_trainer(), clumsy(episodes=12)
+    steps = replace(steps, episode=steps.episode - steps.episode[0])
+    trainer.add(steps.of(list(numbers)))
+    health = trainer.train(1)
+    assert (health.actor_episodes, health.held_out) == (len(numbers), held_out)
+
+
 def test_what_stands_for_random_behaviour_stays_the_same():
     """Without any given, the 0 moved with each roll-out that came in."""
     trainer, seen = make_trainer(), make_steps(4)

@@ -52,7 +52,8 @@ class ActorConfig:
         batch_size: of a gradient step; off-policy, half of it is demonstrated.
         gamma: discount.
         tau: how fast the target critics follow.
-        learning_starts: steps of random actions before anything is learned, off-policy.
+        learning_starts: steps of random actions before anything is learned, off-policy; none
+            where the actor begins as a clone.
         gradient_steps: for each step of a simulator, off-policy.
         rollout_steps: of each simulator between two updates, on-policy.
         epochs: over these, on-policy.
@@ -173,7 +174,7 @@ def make_actor(
     buffer = {'layout': env.layout, 'demonstrations': demonstrations, 'pay': env.pay}
     off_policy: dict[str, Any] = {
         'tau': config.tau,
-        'learning_starts': config.learning_starts,
+        'learning_starts': config.learning_starts if clone is None else 0,
         'gradient_steps': config.gradient_steps * env.num_envs,
         'train_freq': 1,
         'buffer_size': 200_000,

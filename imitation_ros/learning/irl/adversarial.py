@@ -102,8 +102,8 @@ class Imitator:
             clone: policy that the actor begins as; None for random weights.
 
         Raises:
-            RewardError: an actor that cannot choose such actions, that 'airl' cannot ask, or that
-                cannot begin as the clone.
+            RewardError: an actor that cannot choose such actions, that 'airl' cannot ask, that
+                cannot begin as the clone, or that discounts otherwise than the shaping.
         """
         self.trainer, self._config = trainer, config
         self._learns = pay is None
@@ -111,6 +111,11 @@ class Imitator:
             raise RewardError(
                 'algorithm: td3 has no density of actions, which the objective airl asks for; '
                 'valid: sac, ppo'
+            )
+        if self._learns and trainer.config.shaping and trainer.config.gamma != config.actor.gamma:
+            raise RewardError(
+                f'gamma: {trainer.config.gamma} of the reward, {config.actor.gamma} of the actor; '
+                'valid: the same, or shaping changes what is best to do'
             )
         self.steps = 0
         self.env = RewardVecEnv(DummyVecEnv(list(simulators)), trainer.layout, pay or self._pay)
@@ -124,7 +129,7 @@ class Imitator:
         self._average: AnyActor = copy.deepcopy(self._actor)
 
     def run(self, watch: Callable[[Imitator], None] = lambda imitator: None) -> Policy:
-        """Learns for all the steps; `watch` is called every `watch_every` of them.
+        """Learns for all the steps; `watch` is called every `watch_every`, and at the end.
 
         Raises:
             RewardError: the reward cannot be learned, or its training or the actor's diverges.
@@ -141,6 +146,8 @@ class Imitator:
                 f'below {self._config.actor.learning_rate}'
             ) from None
         self.average()
+        if turns.watched < self.steps:
+            watch(self)
         return self.policy()
 
     def policy(self) -> Policy:
@@ -197,14 +204,18 @@ class Imitator:
 
 
 class _Turns(BaseCallback):
-    """Whose turn it is."""
+    """Whose turn it is.
+
+    Attributes:
+        watched: steps at the last call of the watcher.
+    """
 
     def __init__(self, imitator: Imitator, watch: Callable[[Imitator], None]) -> None:
         super().__init__()
         self._imitator, self._watch = imitator, watch
         self._config = imitator._config
         self._on_policy = isinstance(imitator.model, PPO)
-        self._watched = self._taught = 0
+        self.watched = self._taught = 0
 
     def _on_step(self) -> bool:
         imitator, config = self._imitator, self._config
@@ -214,8 +225,8 @@ class _Turns(BaseCallback):
                 imitator.teach()
                 self._taught = imitator.steps
             imitator.average()
-        if imitator.steps - self._watched >= config.watch_every:
-            self._watched = imitator.steps
+        if imitator.steps - self.watched >= config.watch_every:
+            self.watched = imitator.steps
             self._watch(imitator)
         return imitator.steps < config.steps
 

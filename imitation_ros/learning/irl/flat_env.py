@@ -62,7 +62,7 @@ class FlatEnv(gymnasium.Env[Array, Any]):
         """
         if self._ended:
             end = absorbing(self.layout.observation_size)
-            return end, 0.0, False, True, {ABSORBING: True}
+            return end, 0.0, False, True, {ABSORBING: True, 'success': self.successes[-1]}
         if not np.isfinite(action).all():
             raise RewardError(f'the action is not finite: {np.asarray(action).tolist()}')
         try:

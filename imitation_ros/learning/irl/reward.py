@@ -43,10 +43,16 @@ class Calibration:
     random: float
     expert: float
 
+    @property
+    def tells_apart(self) -> bool:
+        """Whether the expert scores above random behaviour."""
+        return self.expert > self.random
+
     def apply(self, raw: Array) -> Array:
         """Raw → calibrated; a reward that cannot tell the two apart gives 0 everywhere."""
-        span = self.expert - self.random
-        calibrated: Array = (raw - self.random) / span if span > 0 else np.zeros_like(raw)
+        if not self.tells_apart:
+            return np.where(np.isnan(raw), raw, 0.0)
+        calibrated: Array = (raw - self.random) / (self.expert - self.random)
         return calibrated
 
 
@@ -103,8 +109,8 @@ class Reward:
         return float(self.score(now[None], self.layout.flatten(action)[None], after[None])[0])
 
     def score_steps(self, steps: Transitions) -> Array:
-        """Calibrated reward of transitions, (N,) float64."""
-        return self.calibration.apply(self.raw(tensors(steps)).numpy().astype(np.float64))
+        """Calibrated reward of transitions, (N,) float64; NaN where `score` says it."""
+        return self.score(steps.observation, steps.action, steps.next_observation)
 
     @torch.no_grad()
     def raw(self, batch: Batch) -> torch.Tensor:

@@ -90,10 +90,11 @@ class RecentSteps:
         return concatenated(self._parts)
 
     def split(self, held_out: bool) -> Transitions:
-        """Those held out, or the others; the others are all, if none is held out."""
+        """Those held out, or the others, which are all if there would be none."""
         if not self._joined:
             steps = self.all()
             mask = steps.episode % self._every == self._every - 1
+            mask &= not mask.all()
             self._joined = {True: steps.take(mask), False: steps.take(~mask)}
         return self._joined[held_out]
 

@@ -50,6 +50,7 @@ class RewardHealth:
         converged: whether the interval includes 0.5.
         expert_episodes: demonstrations.
         actor_episodes: of the actor, as far as they are remembered.
+        held_out: of these, that were not trained against; 0: the numbers are of those that were.
     """
 
     updates: int
@@ -62,6 +63,12 @@ class RewardHealth:
     converged: bool
     expert_episodes: int
     actor_episodes: int
+    held_out: int = 0
+
+    @property
+    def above_random(self) -> bool:
+        """Whether the expert scores above random behaviour; else all scores are 0."""
+        return self.expert != 0
 
 
 class RewardTrainer:
@@ -201,17 +208,20 @@ class RewardTrainer:
             raise RewardError('roll-outs: none to compare with; valid: add() them first')
         reward, actor = self.reward(), self._recent.split(held_out=True)
         steps = actor if len(actor) else self._recent.split(held_out=False)
-        expert_scores = reward.score_steps(self.demonstrations.held_out)
-        actor_scores = reward.score_steps(steps)
-        expert, mean = float(expert_scores.mean()), float(actor_scores.mean())
-        middle = (expert + mean) / 2
-        right = (expert_scores > middle).mean() + (actor_scores <= middle).mean()
+        # Raw ones: where random behaviour scores above the expert, all calibrated ones are 0.
+        expert_scores, actor_scores = (
+            reward.raw(tensors(each)).numpy().astype(np.float64)
+            for each in (self.demonstrations.held_out, steps)
+        )
+        means = np.array([expert_scores.mean(), actor_scores.mean()])
+        right = (expert_scores > means.mean()).mean() + (actor_scores <= means.mean()).mean()
+        expert, mean = map(float, reward.calibration.apply(means))
         interval = auc_interval(expert_scores, actor_scores)
         return RewardHealth(
             self.updates, expert, mean, expert - mean, float(right) / 2,
             auc(expert_scores, actor_scores), interval, interval[0] <= 0.5 <= interval[1],
             len(self.demonstrations.fitted.episodes) + len(self.demonstrations.held_out.episodes),
-            self._recent.episodes,
+            self._recent.episodes, len(actor.episodes),
         )  # fmt: skip
 
     def save(self, path: Path | str) -> None:
