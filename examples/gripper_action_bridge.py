@@ -70,7 +70,7 @@ class GripperActionBridge(Node):
             future.add_done_callback(self._on_answer)
         elif self._goal is not None:
             self._goal.cancel_goal_async()
-            self._goal = None
+            self._goal, self._sent = None, None  # what was sent is not what will be there
 
     def _goal_for(self, closed: bool) -> Any:
         params, goal = self._params, self._type.Goal()

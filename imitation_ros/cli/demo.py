@@ -28,6 +28,7 @@ from imitation_ros.cli._console import (
 from imitation_ros.cli._demo_meta import learn_from_one
 from imitation_ros.cli.evaluate import evaluate_over_topics, TEST_SEEDS
 from imitation_ros.cli.irl import REWARD_EVERY
+from imitation_ros.cli.meta import check_seeds, TRAINING_SEEDS
 from imitation_ros.cli.record import record_expert
 from imitation_ros.cli.train import loss_note
 from imitation_ros.errors import ImitationError
@@ -129,12 +130,13 @@ def run(options: argparse.Namespace) -> int:
         options.episodes < 2
         or min(options.rollouts, options.rounds, options.meta_steps) < 1
         or options.irl_steps < REWARD_EVERY
-        or options.meta_tasks < 2
     ):
         raise ImitationError(
-            'valid: --episodes of at least 2, --meta-tasks of 2, --rollouts, --rounds and '
-            f'--meta-steps of 1, --irl-steps of {REWARD_EVERY}'
+            'valid: --episodes of at least 2, --rollouts, --rounds and --meta-steps of 1, '
+            f'--irl-steps of {REWARD_EVERY}'
         )
+    if options.all:
+        check_seeds(options.meta_tasks, options.seed % TRAINING_SEEDS)
     started = time.monotonic()
     demo = Demo(
         options.task,

@@ -8,6 +8,7 @@ episode (or several) shows, and says whether it was enough.
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 import time
 from typing import Any, TYPE_CHECKING
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     adapt.add_argument(
         '--corrects', type=Path, metavar='CHECKPOINT', help='adapted policy that drove in EPISODE'
     )
-    adapt.add_argument('--out', type=Path, default=Path('checkpoints/adapted'))
+    adapt.add_argument('--out', type=Path, default=Path('checkpoints/shown'))
     for step in (train, adapt):
         step.add_argument('--json', action='store_true', help='one JSON object on stdout')
 
@@ -73,15 +74,22 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
     if (options.data is None) == (options.family is None):
         raise ImitationError('valid: a folder with recorded tasks, or --family, and not both')
+    steps = MetaConfig().steps if options.steps is None else options.steps
+    if steps < 1:
+        raise ImitationError(f'--steps: {steps}; valid: at least 1')
+    settings = Settings(options.method)
+    if options.method == 'finetune':  # as it was measured: the embedding is found, weights stay
+        settings = replace(settings, inner_steps=300, embedding_rate=0.3)
+    if options.family:
+        check_seeds(options.tasks, options.seed)
     use_one_thread()
     check_meta_destination(options.out)
     check_destination(options.out.with_name(f'{options.out.name}_prior'))
     tasks, unseen, contract, source = _tasks(options)
-    steps = options.steps or MetaConfig().steps
     with progress('steps', steps) as advance:
         meta, curve = meta_train(
-            tasks, unseen, contract, Settings(options.method), MetaConfig(steps=steps),
-            options.seed, lambda step, loss: advance(f'loss {loss:.3f}', completed=step),
+            tasks, unseen, contract, settings, MetaConfig(steps=steps), options.seed,
+            lambda step, loss: advance(f'loss {loss:.3f}', completed=step),
         )  # fmt: skip
     record = {
         'method': options.method, 'source': source, 'seed': options.seed,
@@ -121,7 +129,7 @@ def simulated_tasks(
     from imitation_ros.sim.env import ArmEnv
     from imitation_ros.sim.families import make_family
 
-    _check_seeds(count, seed)
+    check_seeds(count, seed)
     family, first = make_family(name), SEED_BLOCK * seed
     contract = load_contract(family.contract)
     drawn = [family.draw(first + index) for index in range(count + UNSEEN)]
@@ -132,16 +140,22 @@ def simulated_tasks(
     return made[:-UNSEEN], made[-UNSEEN:], contract
 
 
-def _check_seeds(count: int, seed: int) -> None:
-    """Nothing may be trained on a task or scene by which it is judged later."""
+def check_seeds(count: int, seed: int) -> None:
+    """Nothing may be trained on a task or scene by which it is judged later.
+
+    Raises:
+        ImitationError: so many tasks of a seed, or the seed itself, cannot be learned from.
+    """
     if not 0 <= seed < TRAINING_SEEDS:
         raise ImitationError(
             f'seed {seed}: its tasks, from {SEED_BLOCK * seed} on, are not for training; '
             f'valid: 0 to {TRAINING_SEEDS - 1}, those below {SEED_BLOCK * TRAINING_SEEDS}'
         )
     most = SEED_BLOCK // SCENES_A_TASK - UNSEEN
-    if count > most:
-        raise ImitationError(f'{count} tasks: they reach into the next seed; valid: 2 to {most}')
+    if not 2 <= count <= most:
+        raise ImitationError(
+            f'{count} tasks; valid: 2 to {most}, before they reach into the next seed'
+        )
 
 
 def _adapt(options: argparse.Namespace) -> dict[str, Any]:
@@ -154,12 +168,16 @@ def _adapt(options: argparse.Namespace) -> dict[str, Any]:
     start = time.perf_counter()
     before: list[Path] = []
     showing = 0
+    if options.corrects and len(options.episodes) > 1:
+        raise ImitationError(
+            f'--corrects: {len(options.episodes)} episodes; valid: one correction at a time'
+        )
     if options.corrects:
         before, showing = corrected_by(options.episodes[0], options.corrects, parent.contract)
         if not before:
             raise ImitationError(
                 f'{options.episodes[0]}: no correction of {options.corrects}, which did not drive '
-                'in it, or has learned from it'
+                'in it, or was shown by it'
             )
     verdict = adapt_recorded(parent, [*before, *options.episodes], options.out, showing)
     seconds = time.perf_counter() - start

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import sys
 from typing import Any
 
-from imitation_ros.errors import MessageError
 from imitation_ros.nodes._messages import SENSOR
 from imitation_ros.nodes._params import load_params, param, ParameterError
 from imitation_ros.nodes._runtime import run_node
@@ -95,15 +94,16 @@ class TeleopJoyNode(DeviceNode):
         return action, '' if action else 'no feedback from the robot'
 
     def _on_joy(self, message: Joy) -> None:
-        try:
-            self._state = self._joystick.update(message.axes, message.buttons)
-        except MessageError as error:
-            self._state = None
-            self.get_logger().warning(str(error), throttle_duration_sec=5.0)
-            return
-        self.hear(message)
-        unheard = self.unheard(self.params.topic, self.params.timeout_s, self._heard_ns)
-        for request in self._state.requests:
+        state = self._joystick.update(message.axes, message.buttons)
+        self._state = None if state.problem else state
+        if state.problem:
+            self.get_logger().warning(state.problem, throttle_duration_sec=5.0)
+        else:
+            self.hear(message)
+        unheard = state.problem or self.unheard(
+            self.params.topic, self.params.timeout_s, self._heard_ns
+        )
+        for request in state.requests:
             if unheard and request != STOP:
                 self.tell(f'{request}: refused: {unheard}')
             elif request == 'switch':

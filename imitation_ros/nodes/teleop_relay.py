@@ -77,7 +77,7 @@ class TeleopRelayNode(DeviceNode):
             reason = self._engage(action) if self._held else self._how
         if not self._engaged:
             return None, reason
-        problem = '' if self.driving else self._relay.too_far(action, self.measured())
+        problem = '' if self.driving else self._mismatch(action, gripper=not self.watched)
         return self.unless(problem, action, now_ns)
 
     @property
@@ -128,10 +128,15 @@ class TeleopRelayNode(DeviceNode):
 
     def _engage(self, action: Action) -> str:
         """Why the robot cannot follow from where it is, or '' and it does."""
-        problem = self._relay.too_far(action, self.measured())
+        problem = self._mismatch(action)
         self._engaged = not problem
         self.lost = self.lost and bool(problem)
         return problem
+
+    def _mismatch(self, action: Action, gripper: bool = True) -> str:
+        """Why the robot cannot follow from here, or ''; with or without a look at the gripper."""
+        far = self._relay.too_far(action, self.measured())
+        return far or (self._relay.other_gripper(action, self.executed) if gripper else '')
 
     def _on_engage(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         action, problem = self._relay.action(time.monotonic_ns())

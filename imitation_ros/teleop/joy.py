@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from imitation_ros.errors import MessageError
 from imitation_ros.types import Array
 import numpy as np
 
@@ -41,11 +40,13 @@ class JoyState:
         deflection: (size,) of -1 to 1; zero unless engaged.
         engaged: whether the dead-man button is held.
         requests: what was asked for by buttons that went down just now.
+        problem: what the message lacks of what is mapped, or ''; nobody is engaged by such a one.
     """
 
     deflection: Array
     engaged: bool
     requests: tuple[str, ...]
+    problem: str = ''
 
 
 class Joystick:
@@ -56,28 +57,32 @@ class Joystick:
         self._down: frozenset[str] = frozenset(mapping.buttons)  # held at the start: no press
 
     def update(self, axes: Sequence[float], buttons: Sequence[int]) -> JoyState:
-        """Takes one message.
-
-        Raises:
-            MessageError: it lacks an axis or button that is mapped.
-        """
+        """Takes one message; a broken axis takes no button away."""
         mapping = self._map
-        engaged = bool(_pick(buttons, mapping.deadman, 'button'))
-        values = [_pick(axes, axis, 'axis') if axis >= 0 else 0.0 for axis in mapping.axes]
-        deflection = np.array(values, float)
-        if not np.isfinite(deflection).all():
-            raise MessageError(f'axes are not finite: {values}')
-        deflection[np.abs(deflection) <= mapping.deadzone] = 0.0
+        problems: list[str] = []
+
+        def pick(values: Sequence[float], index: int, what: str) -> float:
+            if index < len(values):
+                return values[index]
+            problems.append(
+                f'no {what} {index} in the message; valid: 0 to {len(values) - 1}'
+                if len(values)
+                else f'no {what} in the message'
+            )
+            return 0.0
+
+        deadman = bool(pick(buttons, mapping.deadman, 'button'))
+        values = [pick(axes, axis, 'axis') if axis >= 0 else 0.0 for axis in mapping.axes]
         down = frozenset(
             request
             for request, button in mapping.buttons.items()
-            if button >= 0 and _pick(buttons, button, 'button')
+            if button >= 0 and pick(buttons, button, 'button')
         )
         requests, self._down = tuple(sorted(down - self._down)), down
-        return JoyState(deflection * mapping.scales * engaged, engaged, requests)
-
-
-def _pick(values: Sequence[float], index: int, what: str) -> float:
-    if index >= len(values):
-        raise MessageError(f'no {what} {index} in the message; valid: 0 to {len(values) - 1}')
-    return values[index]
+        deflection = np.array(values, float)
+        if not np.isfinite(deflection).all():
+            problems.append(f'axes are not finite: {values}')
+        if problems:
+            return JoyState(np.zeros(len(values)), False, requests, problems[0])
+        deflection[np.abs(deflection) <= mapping.deadzone] = 0.0
+        return JoyState(deflection * mapping.scales * deadman, deadman, requests)

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from imitation_ros.errors import ContractError, MessageError, one_of
 from imitation_ros.frames.contract import Contract
+from imitation_ros.teleop.grippers import other_class
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -42,7 +43,7 @@ class Leader:
     """
 
     def __init__(self, contract: Contract, mapping: LeaderMap) -> None:
-        self._map = mapping
+        self._map, self._contract = mapping, contract
         parts = [name for name, part in contract.actions.items() if part.absolute]
         if len(parts) != 1:
             raise ContractError('actions', f'{len(parts)} position parts', 'a leader needs one')
@@ -76,8 +77,11 @@ class Leader:
                 known. Without a gripper joint it stays that, where it is known.
 
         Raises:
-            MessageError: a joint is missing, or not finite.
+            MessageError: a joint is missing, or not finite; as many positions as names are not
+                there.
         """
+        if len(positions) != len(names):  # nobody could tell whose they are
+            raise MessageError(f'{len(positions)} positions of {len(names)} joints')
         at = dict(zip(names, positions))
         mapping = self._map
         values = np.array([_position(at, joint) for joint in mapping.joints])
@@ -99,12 +103,8 @@ class Leader:
 
     def other_gripper(self, action: Action, executed: Mapping[str, int]) -> str:
         """Which gripper of the robot is not as the leader's, and might drop a thing, or ''."""
-        for name, classes in self._grippers.items():
-            wanted = int(action[name][0])
-            if executed.get(name, wanted) != wanted:
-                told = classes[executed[name]]
-                return f"{name} is at '{told}', the leader's at '{classes[wanted]}'"
-        return ''
+        leaders = dict.fromkeys(self._grippers, "the leader's")
+        return other_class(self._contract, action, executed, leaders)
 
     def too_far(self, action: Action, measured: Array) -> str:
         """Which joint of the robot is too far from the leader's to take over, or ''."""

@@ -9,6 +9,7 @@ from imitation_ros.errors import ContractError, MessageError, one_of
 from imitation_ros.frames.actions import ActionCodec
 from imitation_ros.frames.codecs import stamp_ns
 from imitation_ros.frames.contract import Contract
+from imitation_ros.teleop.grippers import other_class
 from imitation_ros.types import Action, Array
 import numpy as np
 
@@ -39,7 +40,8 @@ class Relay:
         timeout_s: float,
         latched: Collection[str] = (),
     ) -> None:
-        self._parts, self._topics, self._latched = contract.actions, topics, latched
+        self._contract, self._parts = contract, contract.actions
+        self._topics, self._latched = topics, latched
         self._codecs = {name: ActionCodec(part) for name, part in contract.actions.items()}
         discrete = [name for name, part in contract.actions.items() if part.discrete]
         for name in latched:
@@ -95,6 +97,10 @@ class Relay:
                     f'(at most {part.max_handover_error})'
                 )
         return ''
+
+    def other_gripper(self, action: Action, executed: Mapping[str, int]) -> str:
+        """Which discrete part of the robot was told otherwise since by others, or ''."""
+        return other_class(self._contract, action, executed, self._topics)
 
     def _problem(self, part: str, now_ns: int) -> str:
         if part not in self._vectors:

@@ -9,7 +9,7 @@ from pathlib import Path
 from imitation_ros.episodes.training_set import TrainingSet
 from imitation_ros.errors import EpisodeError
 from imitation_ros.frames.contract import Contract
-from imitation_ros.learning.meta.adaptation import held_out_losses
+from imitation_ros.learning.meta.adaptation import held_out_losses, LEAST_FRAMES
 from imitation_ros.learning.meta.meta_policy import Familiar, MetaPolicy, Settings
 from imitation_ros.learning.meta.slots import states
 from imitation_ros.learning.meta.training import MetaConfig, Progress, Sampler, Task, train
@@ -72,7 +72,7 @@ def recorded_tasks(
         The tasks, the contract of their episodes, and SHA-256 over all of them.
 
     Raises:
-        EpisodeError: no such folder, or no task in it.
+        EpisodeError: no such folder, too few tasks or episodes in it, or a short one.
     """
     if not folder.is_dir():
         raise EpisodeError(f'{folder}: no such folder')
@@ -82,10 +82,19 @@ def recorded_tasks(
             continue
         chosen = TrainingSet.from_folder(path, contract)
         contract = chosen.contract
+        shortest = min(map(len, chosen))
+        if len(chosen) < 2 or shortest < LEAST_FRAMES:
+            raise EpisodeError(
+                f'{path}: {len(chosen)} episodes, the shortest of {shortest} frames; valid: at '
+                f'least 2, of at least {LEAST_FRAMES}'
+            )
         tasks.append(Task(list(chosen), []))
         hashes.append(chosen.hash)
-    if contract is None:
-        raise EpisodeError(f'{folder}: no task; valid: a folder of episodes for each')
+    if contract is None or len(tasks) < 3:
+        raise EpisodeError(
+            f'{folder}: {len(tasks)} tasks; valid: at least 3, a folder of episodes for each, '
+            'of which one is held out'
+        )
     return tasks, contract, ' '.join(hashes)
 
 

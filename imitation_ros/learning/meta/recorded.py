@@ -86,10 +86,17 @@ def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> tuple[l
         The episodes, and how many of them, the first, showed the task.
 
     Raises:
-        EpisodeError: the episode cannot be read.
+        EpisodeError: the episode cannot be read, or the checkpoint has learned from it as a
+            correction: alone it would hardly say what is meant.
     """
     record = read_record(checkpoint)
     made_of = [Path(each) for each in record.get('episodes', ())]
+    showing = int(record.get('showing', len(made_of)))
+    if episode.resolve() in made_of[showing:]:
+        raise EpisodeError(
+            f'{episode}: the policy that drives has learned from this correction; valid: a newer '
+            'episode, or another one by name'
+        )
     if not made_of or episode.resolve() in made_of:
         return [], 0
     streams = read_tracks(EpisodeReader(episode), contract).streams
@@ -99,7 +106,7 @@ def corrected_by(episode: Path, checkpoint: Path, contract: Contract) -> tuple[l
         for tick_ns, status in streams['executed'].statuses.items()
         if status.values.get('mode') == 'policy'
     )
-    return (made_of, int(record['showing'])) if any(drove) else ([], 0)
+    return (made_of, showing) if any(drove) else ([], 0)
 
 
 def newest_episode(path: Path) -> Path:
