@@ -122,6 +122,20 @@ def test_a_new_command_cancels_the_goal_under_way_once_and_follows_it(bridge, se
     assert [goal.position for goal in server.goals] == [0.0, 0.04]
 
 
+def test_a_command_that_comes_back_before_the_cancelled_goal_has_ended_is_sent_again(
+    bridge, server
+):
+    """Closed for one tick and open again: the fingers stopped half-way for ever."""
+    send = bridge()
+    send(True)
+    server.accept()
+    send(False)
+    send(True)
+    assert (server.cancelled, len(server.goals)) == (1, 1)
+    server.result.done()
+    assert [goal.position for goal in server.goals] == [0.0, 0.0]
+
+
 def test_a_refused_goal_is_not_repeated_before_the_next_change(bridge, server):
     send = bridge()
     send(True)

@@ -581,6 +581,55 @@ def test_a_relay_that_is_engaged_while_others_drive_says_nothing_from_far_away(r
     ros.spin_until(lambda: teleop.status.sent, what='who drives may run ahead')
 
 
+def test_a_relay_does_not_open_what_a_policy_closed(ros, patient):
+    """Its gripper's class was never compared: whoever took over dropped the cube."""
+    teleop, _foreign = Teleop(ros, POSITION), Foreign(ros)
+    decision = ros.publisher('supervisor/decision', STATUS_TYPE)
+    said = {'mode': 'policy', 'source': 'policy', 'class gripper': 'open'}
+    ros.probe.create_timer(
+        0.02, lambda: decision.publish(Status(1, 'supervisor', 2, '', said).encode(new))
+    )
+    node = ros.start(TeleopRelayNode, **patient)
+    ros.spin_until(lambda: teleop.status and node.executed == {'gripper': 0}, what='the class')
+
+    def engage():
+        return ros.call('teleop_relay/engage', SetBool.Request(data=True), SetBool)
+
+    other = "gripper is at 'open', foreign/gripper/command at 'close'"
+    ros.spin_until(lambda: other in engage().message, what='the refusal')
+    said['class gripper'] = 'close'
+    ros.spin_until(lambda: engage().success, what='engagement')
+    ros.spin_until(lambda: teleop.status.sent, what='commands')
+    said['class gripper'] = 'open'
+    ros.spin_until(lambda: other in teleop.status.reason, what='silence')
+    assert teleop.status.values['engaged'] == 'true'
+    said.update(mode='expert', source='teleop_relay')
+    ros.spin_until(lambda: teleop.status.sent, what='who drives says what the gripper does')
+
+
+def test_a_joystick_with_a_broken_axis_can_only_stop(ros):
+    """A pad with four axes, or one NaN, could not stop the robot."""
+    stops, resumes = (serve(ros, f'supervisor/{name}') for name in ('stop', 'resume'))
+    teleop, pad = Teleop(ros, TWIST), ros.publisher('joy', 'sensor_msgs/msg/Joy')
+    ros.start(TeleopJoyNode, contract='panda_twist')
+
+    def send(buttons):
+        pad.publish(Joy(axes=[0.0, float('nan'), 0.0, 0.0, 0.0], buttons=buttons))
+
+    def heard():
+        send([0] * 8)
+        pad.publish(Joy(axes=[0.0] * 5, buttons=[0] * 8))
+        return teleop.status and teleop.status.reason == 'dead-man button is up'
+
+    ros.spin_until(heard, what='the joystick')
+    send([0] * 8)
+    send([0, 0, 0, 0, 1, 0, 1, 1])
+    ros.spin_until(lambda: stops, what='the stop')
+    teleop.wait_for_ticks(4)
+    assert not resumes
+    assert teleop.status.values['engaged'] == 'false'
+
+
 def test_a_latched_part_is_in_force_until_its_next_command(ros, patient):
     teleop, foreign = Teleop(ros, POSITION), Foreign(ros)
     foreign.says = {'arm'}

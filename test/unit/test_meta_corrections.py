@@ -85,7 +85,9 @@ def test_a_correction_is_learned_from_beside_what_it_corrects(
     assert record['demonstrations'] == ['shown', 'correction']
     second = drive(tmp_path / 'second', read_digest(out))
     assert corrected_by(second, out, TWO_JOINTS) == ([tmp_path / 'shown', correction], 1)
-    assert corrected_by(correction, out, TWO_JOINTS) == ([], 0)  # it is one of them
+    with pytest.raises(EpisodeError, match='has learned from this correction'):
+        corrected_by(correction, out, TWO_JOINTS)  # alone it would be a task of its own
+    assert corrected_by(tmp_path / 'shown', out, TWO_JOINTS) == ([], 0)
 
 
 def test_the_verb_takes_corrections(adapted, parent, tmp_path, monkeypatch, capsys):

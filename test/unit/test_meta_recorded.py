@@ -6,6 +6,7 @@ import os
 import shutil
 
 from imitation_ros.errors import EpisodeError
+from imitation_ros.learning.meta.meta_training import recorded_tasks
 from imitation_ros.learning.meta.recorded import adapt_below, adapt_recorded, newest_episode
 from imitation_ros.policies.checkpoint import read_digest, read_record
 import pytest
@@ -66,3 +67,20 @@ def test_episodes_of_the_same_name_have_checkpoints_of_their_own(parent, tmp_pat
     ]
     again, _ = adapt_below(parent, [tmp_path / 'cups/episode_000000'], folder)
     assert again == made[0]
+
+
+@pytest.mark.parametrize(
+    ('episodes', 'says'),
+    [
+        ([(24, 24), (24, 24)], '2 tasks; valid: at least 3'),
+        ([(24, 24), (24,), (24, 24)], 'task_1: 1 episodes, the shortest of 24 frames; valid: at'),
+        ([(24, 24), (24, 9), (24, 24)], 'task_1: 2 episodes, the shortest of 9 frames'),
+    ],
+)
+def test_recorded_tasks_from_which_nothing_can_be_learned_are_named(tmp_path, episodes, says):
+    """One short demonstration made the usual loss NaN, and no task was far from the family."""
+    for task, lengths in enumerate(episodes):
+        for number, ticks in enumerate(lengths):
+            record_lockstep(tmp_path / f'task_{task}/episode_{number}', ticks, seed=number)
+    with pytest.raises(EpisodeError, match=says):
+        recorded_tasks(tmp_path)

@@ -53,8 +53,9 @@ def test_the_family_of_the_simulation(monkeypatch, tmp_path, capsys):
     [
         (('--seed', '50'), 'seed 50: its tasks, from 500000 on, are not for training'),
         (('--seed', '100'), 'valid: 0 to 49, those below 500000'),
-        (('--seed', '-1'), 'valid: 0 to 49'),
-        (('--tasks', '1991'), '1991 tasks: they reach into the next seed; valid: 2 to 1990'),
+        (('--tasks', '1991'), '1991 tasks; valid: 2 to 1990, before they reach'),
+        (('--tasks', '-10'), '-10 tasks; valid: 2 to 1990'),
+        (('--steps', '0'), '--steps: 0; valid: at least 1'),
     ],
 )
 def test_the_tasks_of_validation_and_tests_are_never_trained_on(options, says, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 import os
 from pathlib import Path
 import pty
@@ -287,9 +288,20 @@ def test_a_button_asks_once_a_press_and_not_for_one_held_at_the_start():
         ([0.0, float('nan'), 0.0, 0.0], [0] * 5, 'not finite'),
     ],
 )
-def test_a_joystick_that_does_not_fit_is_refused(axes, buttons, message):
-    with pytest.raises(MessageError, match=message):
-        Joystick(PAD).update(axes, buttons)
+def test_a_joystick_that_does_not_fit_engages_nobody(axes, buttons, message):
+    state = Joystick(PAD).update(axes, [*buttons[:4], *(1 for _ in buttons[4:])])
+    assert message in state.problem
+    assert not state.engaged
+    np.testing.assert_array_equal(state.deflection, [0, 0, 0])
+
+
+def test_a_broken_axis_takes_no_button_away():
+    """With one NaN, or an axis fewer than were mapped, nobody could stop the robot."""
+    joystick = Joystick(replace(PAD, buttons={'supervisor/stop': 1}))
+    joystick.update([0.0] * 4, [0] * 5)
+    state = joystick.update([float('nan')] * 4, [0, 1, 0, 0, 1])
+    assert state.requests == ('supervisor/stop',)
+    assert 'not finite' in state.problem
 
 
 def leader(**changes):
@@ -348,7 +360,11 @@ def test_the_motion_of_a_device_is_that_of_the_last_second_whatever_its_gripper_
 
 @pytest.mark.parametrize(
     ('names', 'positions', 'message'),
-    [(['l0'], [0.0], "no joint 'l1'"), ([f'l{i}' for i in range(7)], [np.nan] * 7, "'l0' is nan")],
+    [
+        (['l0'], [0.0], "no joint 'l1'"),
+        ([f'l{i}' for i in range(7)], [np.nan] * 7, "'l0' is nan"),
+        ([f'l{i}' for i in range(8)], [0.0] * 7, '7 positions of 8 joints'),
+    ],
 )
 def test_a_leader_message_that_does_not_fit_is_refused(names, positions, message):
     with pytest.raises(MessageError, match=message):

@@ -80,6 +80,18 @@ def test_a_robot_that_is_far_from_what_is_commanded_does_not_begin_to_follow():
     assert relay(load_contract('panda_twist')).too_far({'arm': np.ones(3)}, {}) == ''  # a velocity
 
 
+def test_a_gripper_that_others_have_told_otherwise_is_not_followed():
+    """A command of an hour ago that was latched opened it over what a policy held."""
+    of = load_contract('panda_position')
+    action = {'arm': np.array(of.home['arm']), 'gripper': np.array([0])}
+    open_, closed = of.actions['gripper'].classes
+    assert relay(of).other_gripper(action, {'gripper': 1}) == (
+        f"gripper is at '{closed}', foreign/gripper at '{open_}'"
+    )
+    assert relay(of).other_gripper(action, {'gripper': 0}) == ''
+    assert relay(of).other_gripper(action, {}) == ''  # nobody has told it anything
+
+
 def test_only_a_discrete_part_can_be_latched():
     of = load_contract('panda_position')
     with pytest.raises(ContractError, match=r"no discrete part 'arm'.*valid: gripper"):
