@@ -156,12 +156,14 @@ class GymCollector:
     """Implements `dagger.Collector` for an environment of Gymnasium.
 
     Attributes:
+        task: name of its contract.
         contract: of the policies.
     """
 
     def __init__(self, task: GymTask, demonstrated_ticks: int, ticks: int | None = None) -> None:
         """Demonstrations, and other episodes, are cut after so many ticks."""
         self.contract = parse_contract(task.contract)
+        self.task = self.contract.name
         self._task, self._demonstrated_ticks, self._ticks = task, demonstrated_ticks, ticks
         self._env = task.make()
 

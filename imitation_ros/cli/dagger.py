@@ -19,6 +19,7 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
+from imitation_ros.errors import ImitationError
 
 if TYPE_CHECKING:
     from imitation_ros.learning.dagger import Collector, DaggerConfig, DaggerResult
@@ -61,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--max-labels', type=int, default=0, help='ends the run; 0: no limit')
     parser.add_argument('--gate', choices=tuple(GATES), default='beta', help='who drives a tick')
     parser.add_argument('--beta', type=float, default=0.5, help='chance of the expert to drive')
-    parser.add_argument('--beta-schedule', choices=SCHEDULES, default=gate.beta_schedule)
+    parser.add_argument('--beta-schedule', choices=SCHEDULES, default=gate.beta_schedule,
+                        help=f'linear: to 0 in round {gate.beta_rounds}; exponential: its power '
+                        'of the round')  # fmt: skip
     parser.add_argument('--beta-per-tick', action='store_true', help='drawn each tick')
     for name, text in THRESHOLDS.items():
         parser.add_argument(f'--{name}', type=float, default=getattr(gate, name), help=text)
@@ -75,11 +78,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs the rounds, or goes on with them."""
-    from imitation_ros.learning.dagger import DaggerConfig
+    from imitation_ros.learning.dagger import DaggerConfig, SEED_BLOCK
     from imitation_ros.learning.rounds import PLOT
     from imitation_ros.report.plots import plot_rounds
     from imitation_ros.supervision.gates import GateConfig
 
+    if options.seed >= TRIAL_SEED // SEED_BLOCK:
+        raise ImitationError(
+            f'--seed: {options.seed}: its scenes are kept for trials and tests; '
+            f'valid: 0 to {TRIAL_SEED // SEED_BLOCK - 1}'
+        )
+    if options.trials < 0:
+        raise ImitationError(f'--trials: {options.trials}; valid: at least 0')
+    out = options.out.resolve()
     gate = GateConfig(
         options.gate, options.beta, options.beta_schedule, beta_per_tick=options.beta_per_tick,
         **{name: getattr(options, name) for name in THRESHOLDS},
@@ -90,17 +101,17 @@ def run(options: argparse.Namespace) -> int:
     )  # fmt: skip
     contract = contract_of(options)
     with progress('DAgger', episodes_of(config)) as advance:
-        logs = options.out.with_name(f'{options.out.name}_logs')
+        logs = out.with_name(f'{out.name}_logs')
         collector = (
             _sim_collector(options.task, contract)
             if options.sim
             else _topics_collector(options.task, contract, logs, advance)
         )
         result = run_rounds(
-            options.task, contract, collector, config, options.out, options.seed,
+            options.task, contract, collector, config, out, options.seed,
             options.trials, advance,
         )  # fmt: skip
-    picture = plot_rounds(options.out / PLOT, result.rounds, f'DAgger, {options.task}')
+    picture = plot_rounds(out / PLOT, result.rounds, f'DAgger, {options.task}')
     if options.json:
         rounds = [vars(each) for each in result.rounds]
         print_json({'checkpoint': str(result.checkpoint), 'rounds': rounds})

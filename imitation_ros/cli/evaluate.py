@@ -15,6 +15,7 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
+from imitation_ros.errors import ImitationError
 
 if TYPE_CHECKING:
     from imitation_ros.learning.evaluation import Evaluation
@@ -40,6 +41,12 @@ def run(options: argparse.Namespace) -> int:
     """Evaluates and prints."""
     from imitation_ros.learning.evaluation import evaluate
 
+    for name in ('episodes', 'workers'):
+        given = getattr(options, name)
+        if given is not None and given < 1:
+            raise ImitationError(f'--{name}: {given}; valid: at least 1')
+    if options.topics and options.workers is not None:
+        raise ImitationError('--workers: over topics there is one robot; valid: without --topics')
     contract = contract_of(options)
     seeds = range(options.seed, options.seed + options.episodes)
     with progress('roll-outs', len(seeds)) as advance:

@@ -22,7 +22,7 @@ from imitation_ros.cli._console import (
     print_table,
     progress,
 )
-from imitation_ros.errors import GraphError
+from imitation_ros.errors import GraphError, ImitationError
 
 if TYPE_CHECKING:
     from imitation_ros.nodes.session import EpisodeResult
@@ -38,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--skill', type=float, default=1.0, help='of the expert, 0 to 1')
     parser.add_argument(
         '--noise', type=float, default=0.0,
-        help='DART: noise on the executed action as a share of its range; labels stay clean',
+        help='DART: noise on the executed action, as a share of its larger bound; the labels stay '
+        'clean',
     )  # fmt: skip
     parser.add_argument(
         '--gui', action='store_true', help="show the simulator's window (keyboard)"
@@ -48,6 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Records."""
+    if options.teleop == 'keyboard' and (options.noise or options.json):
+        raise ImitationError('--noise, --json: of the scripted expert; valid: without --teleop')
     if options.teleop == 'keyboard':
         return _record_by_hand(options)
     with progress('record over topics', options.episodes) as advance:

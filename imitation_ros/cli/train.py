@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imitation_ros.cli._console import as_seed, console, print_json, print_table, progress
-from imitation_ros.errors import EpisodeError, one_of
+from imitation_ros.errors import EpisodeError, ImitationError, one_of
 
 if TYPE_CHECKING:
     from imitation_ros.episodes.training_set import TrainingSet
@@ -53,6 +53,8 @@ def run(options: argparse.Namespace) -> int:
     from imitation_ros.frames.contract import load_contract
     from imitation_ros.learning.bc import BCConfig, train_bc
 
+    if options.habits and not options.good:
+        raise ImitationError('--habits: no good episodes to tell them by; valid: with --good')
     contract = load_contract(options.contract) if options.contract else None
     training_set, good = read_episodes(options, contract)
     for reason, count in {**training_set.skipped, **training_set.left_out}.items():

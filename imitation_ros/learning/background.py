@@ -34,10 +34,16 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Keeps other processes from working on a run meanwhile, until this one dies at the latest.
 
     Raises:
-        ImitationError: another one does.
+        ImitationError: another one does, or the folder that the run lies in is not writable.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(f'{folder.name}{LOCK}').open('w') as lock:
+    folder = folder.resolve()
+    beside = folder.with_name(f'{folder.name}{LOCK}')
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        opened = beside.open('w')
+    except OSError as error:
+        raise ImitationError(f'{beside}: {error.strerror}; valid: a folder to write in') from None
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -41,7 +41,7 @@ from imitation_ros.learning.rounds import (
 )
 from imitation_ros.learning.safety import train_risk
 from imitation_ros.policies.checkpoint import load_checkpoint, save_checkpoint
-from imitation_ros.supervision.gates import GateConfig
+from imitation_ros.supervision.gates import GateConfig, GATES
 from imitation_ros.types import Episode
 import numpy as np
 
@@ -79,9 +79,11 @@ class Collector(Protocol):
     """Rolls policies out and asks the expert.
 
     Attributes:
+        task: what is done, by name: a run is of one.
         contract: of the policies.
     """
 
+    task: str
     contract: Contract
 
     def collect(
@@ -146,6 +148,12 @@ class DaggerConfig:
         if self.initial_episodes + self.rounds * self.episodes > SEED_BLOCK:
             raise ImitationError(f'rounds: more than {SEED_BLOCK} episodes in all')
         gate = self.gate.gate
+        if self.training.chunk > 1 and GATES[gate].labels_every_tick:
+            raise ImitationError(
+                f'gate {gate!r} asks about ticks that the policy drives, and what was right in '
+                'one after the other is no plan of the expert; valid: chunk of 1, or a gate whose '
+                'labels are what the expert drove'
+            )
         if gate in NEEDS_ENSEMBLE and self.training.members < 2:
             raise ImitationError(f'gate {gate!r} asks an ensemble; valid: members of 2 or more')
         if gate in NEEDS_RISK and not self.held_out_every:
@@ -221,7 +229,12 @@ def dagger(
         ImitationError: the folder holds another run or one that is at work, there are no labels
             to learn from, or what was learned of the demonstrations is no policy to begin with.
     """
-    rounds = Rounds(folder, {**config.settings(seed), 'contract': collector.contract.fingerprint})
+    identity = {
+        'task': collector.task,
+        'contract': collector.contract.fingerprint,
+        'trials': trial is not None,
+    }
+    rounds = Rounds(folder, {**config.settings(seed), **identity})
     with alone_in(rounds.folder):
         while not _ended(config, rounds.done):
             progress(_run_round(collector, config, rounds, seed, trial))

@@ -175,7 +175,8 @@ class RecordedRounds:
         before: what there is before the first round.
 
     Raises:
-        ImitationError: the folder holds another run, or `before` does not fit.
+        ImitationError: the folder holds another run, one of other demonstrations, too, or `before`
+            does not fit or cannot be read.
     """
 
     def __init__(
@@ -196,9 +197,13 @@ class RecordedRounds:
                 f'{recordings}: demonstrations and recordings, which would count twice; valid: '
                 'no demonstrations (a round learns from all recordings), or another folder'
             )
-        self._rounds = Rounds(
-            folder, {**config.settings(seed), 'contract': contract.fingerprint, 'recorded': True}
-        )
+        self._shown: TrainingSet | None = None
+        if before.demonstrations:
+            self._shown = TrainingSet.from_folder(before.demonstrations, contract)
+        identity = {'contract': contract.fingerprint, 'recorded': True}
+        if self._shown is not None:
+            identity['demonstrations'] = self._shown.hash
+        self._rounds = Rounds(folder, {**config.settings(seed), **identity})
         self._digests: dict[int, str] = {}
 
     @property
@@ -328,6 +333,11 @@ class RecordedRounds:
             train, held_out, driver.checkpoint if driver else None, self._config, self._seed,
             partial / CHECKPOINT, lambda checkpoint: success_of(read_digest(checkpoint), trials),
         )  # fmt: skip
+        if offer.accepted and read_digest(partial / CHECKPOINT) in self.left:
+            offer = replace(
+                offer, accepted=False,
+                reason='the weights of a policy that somebody let another one drive instead of',
+            )  # fmt: skip
         driver = self.driver  # somebody may have let another one drive meanwhile
         driving, drove = (driver.round, driver.digest) if driver else (None, '')
         left_out, seconds = _left_out(taken, [*refused, *unread]), time.monotonic() - began
@@ -378,16 +388,12 @@ class RecordedRounds:
         self, rounds: Sequence[Sequence[Episode]], notes: Sequence[Mapping[str, Any]]
     ) -> tuple[TrainingSet, TrainingSet]:
         """What policies are fitted to, and what they are compared on."""
-        fit, compared = self._demonstrations(), []
+        fit, compared = list(self._shown or ()), []
         for episodes, note in zip(rounds, notes):
             known = note.get('known', ())  # a round of before tells none
             fit += [episode for index, episode in enumerate(episodes) if index in known]
             compared.append([each for index, each in enumerate(episodes) if index not in known])
         return split_rounds(compared, self._contract, self._config.held_out_every, fit)
-
-    def _demonstrations(self) -> list[Episode]:
-        folder = self._before.demonstrations
-        return list(TrainingSet.from_folder(folder, self._contract)) if folder else []
 
     def _notes(self) -> list[dict[str, Any]]:
         folders = [self._rounds.round_folder(done.number) for done in self.done]

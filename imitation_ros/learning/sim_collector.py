@@ -50,7 +50,7 @@ class SimCollector:
         Raises:
             TaskError: an unknown task, or a contract that simulation or expert cannot serve.
         """
-        self.contract = contract
+        self.task, self.contract = task, contract
         self.env = ArmEnv(task, contract)
         self._expert: Expert = find_expert(task, contract)
         self._demonstrated_ticks, self._ticks = demonstrated_ticks, ticks

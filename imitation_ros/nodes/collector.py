@@ -40,7 +40,7 @@ class TopicsCollector:
         advance: Callable[[str], None] = lambda note: None,
     ) -> None:
         self.contract = load_contract(contract)
-        self._task, self._name = task, contract
+        self.task, self._name = task, contract
         self._log_dir, self._advance = log_dir, advance
 
     def collect(
@@ -51,7 +51,7 @@ class TopicsCollector:
         Raises:
             GraphError: a node refused, ended or did not answer.
         """
-        expert: dict[str, Any] = {'task': self._task}
+        expert: dict[str, Any] = {'task': self.task}
         sources, supervisor = {'teleop_expert': expert}, {}
         if checkpoint is not None:
             sources = {'policy': {'checkpoint': checkpoint}, **sources}
@@ -60,7 +60,7 @@ class TopicsCollector:
             expert |= {'correct_above': gate.discrepancy, 'release': gate.release}
             supervisor['takeover'] = ENGAGED
         with LockstepSession(
-            self._task, self._name, sources, out, supervisor, self._log_dir
+            self.task, self._name, sources, out, supervisor, self._log_dir
         ) as session:
             results = []
             for seed in seeds:

@@ -149,8 +149,9 @@ class TrainerNode(ManagedNode):
         self._owned.append((self.destroy_timer, timer))
 
     def halt(self) -> None:
-        """Gives up a training; the rounds that are whole stay."""
+        """Gives up a training; the rounds that are whole stay, and what it was given waits."""
         self._training.give_up()
+        self._tried = []
 
     def release(self) -> None:
         """Destroys topics, services and the timer."""

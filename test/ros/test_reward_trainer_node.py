@@ -265,8 +265,9 @@ def test_no_round_begins_while_one_is_closed(robot, monkeypatch):
     robot.ros.spin_until(closing.is_set, what='the end of the round')
     assert robot.ros.call('reward_trainer/train').message == 'a training is at work'
     closed.set()
-    robot.wait_for('state', 'waiting')
-    assert robot.ros.call('reward_trainer/train').success
+    robot.ros.spin_until(
+        lambda: robot.ros.call('reward_trainer/train').success, what='the next round'
+    )
 
 
 def test_rollouts_of_a_round_that_was_given_up_wait_for_the_next(robot):

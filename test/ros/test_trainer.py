@@ -157,8 +157,9 @@ def test_so_many_new_labels_start_a_round_and_rollback_survives_a_restart(ros, t
     assert trainer.value('labels') == '48'
     assert trainer.value('driving round') == '1'
     ros.spin_until(lambda: len(trainer.policy.offers) == 2, what='the second offer')
-    answer = ros.call('trainer/rollback')
-    assert answer.success, answer.message
+    ros.spin_until(
+        lambda: ros.call('trainer/rollback').success, what='a rollback after the training'
+    )
     assert trainer.policy.offers[-1].endswith('round_000/checkpoint')
     trainer.wait_for('driving round', '0')
     assert ros.call('trainer/rollback').message == 'there is no policy of an earlier round'
@@ -232,6 +233,16 @@ def test_a_training_that_fails_says_why_and_the_node_goes_on(ros, trainer):
     ros.spin_until(lambda: 'no labelled frames' in (trainer.node._reason), TRAINED_S, 'the reason')
     assert trainer.node._rounds.done == []
     trainer.wait_for('state', 'waiting')
+
+
+def test_recordings_of_a_training_that_was_given_up_wait_for_the_next(ros, trainer):
+    """They counted as tried: no round began until somebody recorded more."""
+    record(trainer.episodes, 'a', 'b')
+    trainer.start(labels_per_round=20, epochs=100_000)
+    trainer.wait_for('state', 'training')
+    trainer.node.trigger_deactivate()
+    trainer.node.trigger_activate()
+    trainer.wait_for('state', 'training')
 
 
 def test_a_process_that_cannot_be_started_blocks_no_later_training(ros, trainer, monkeypatch):

@@ -25,6 +25,23 @@ def test_rounds_end_with_a_checkpoint_and_a_picture_and_are_gone_on_with(tmp_pat
     assert json.loads(capsys.readouterr().out) == first, 'all rounds were there'
 
 
+@pytest.mark.parametrize(
+    ('given', 'says'),
+    [
+        (['dagger', '--sim', '--seed', '50'], '--seed: 50: its scenes are kept for trials'),
+        (['dagger', '--sim', '--trials', '-5'], '--trials: -5; valid: at least 0'),
+        (['evaluate', 'expert', '--episodes', '-5'], '--episodes: -5; valid: at least 1'),
+        (['evaluate', 'expert', '--workers', '-1'], '--workers: -1; valid: at least 1'),
+        (['evaluate', 'expert', '--topics', '--workers', '2'], '--workers: over topics'),
+        (['record', '--teleop', 'keyboard', '--noise', '0.1'], '--noise, --json: of the scripted'),
+        (['train', 'data', '--habits'], '--habits: no good episodes to tell them by'),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given, says, tmp_path, capsys):
+    assert main(given) == 1
+    assert says in ' '.join(capsys.readouterr().err.split())
+
+
 def finished(number, labels, successes):
     return Round(
         number, labels, labels, 4, successes, 400, labels, 0, None, None, None, None, True, '',

@@ -372,6 +372,31 @@ def test_what_the_disk_does_not_give_waits_for_the_next_round(tmp_path, run, mon
     assert run().run_round().labels == 12
 
 
+def test_a_round_without_labels_does_not_bring_back_what_somebody_left(tmp_path, run):
+    """The same data give the same weights, which were offered, and drove again."""
+    rounds = run()
+    for names in ('ab', 'cd'):
+        demonstrate(tmp_path / 'episodes', *names)
+        rounds.run_round()
+        rounds.drive(rounds.driver)
+    rounds.drive(rounds.before, instead_of=rounds.driver)
+    record_driven(tmp_path / 'episodes/e', rounds.driver.digest)
+    done = run().run_round()
+    assert read_digest(tmp_path / 'run/round_002/checkpoint') in rounds.left
+    assert not done.accepted
+    assert 'somebody let another one drive' in done.reason
+    assert run().driver.round == 0
+
+
+def test_a_run_keeps_to_its_demonstrations(tmp_path, run, initial):
+    """Started again without them, its policies knew the corrections alone."""
+    run(**shown(initial))
+    with pytest.raises(ImitationError, match=r'other settings \(demonstrations\)'):
+        run(checkpoint=initial)
+    with pytest.raises(ImitationError, match='nowhere'):
+        run(checkpoint=initial, demonstrations=tmp_path / 'nowhere')
+
+
 def test_a_run_from_before_this_version_goes_on(tmp_path, run):
     demonstrate(tmp_path / 'episodes', 'a', 'b')
     run().run_round()

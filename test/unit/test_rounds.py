@@ -9,6 +9,7 @@ import shutil
 
 from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import Contract, parse_contract
+from imitation_ros.learning.background import alone_in
 from imitation_ros.learning.bc import BCConfig
 from imitation_ros.learning.dagger import (
     Collected,
@@ -71,7 +72,7 @@ class Pretender:
     """A collector whose expert pushes towards 0 from random states."""
 
     def __init__(self, fail_at: int | None = None) -> None:
-        self.contract = make_contract()
+        self.task, self.contract = 'pretend', make_contract()
         self.calls: list[tuple[int, bool, tuple[int, ...]]] = []
         self._fail_at = fail_at
 
@@ -199,6 +200,32 @@ def test_a_run_may_be_gone_on_with_for_longer_but_not_with_other_settings(tmp_pa
         dagger(Pretender(), replace(CONFIG, episodes=4), tmp_path / 'run')
     with pytest.raises(ImitationError, match='other settings'):
         dagger(Pretender(), CONFIG, tmp_path / 'run', seed=1)
+
+
+def test_a_run_is_of_one_task_and_of_one_judge(tmp_path):
+    """Two tasks of one contract shared a folder, and the checkpoint of the first was named."""
+    dagger(Pretender(), replace(CONFIG, rounds=0), tmp_path / 'run')
+    other = Pretender()
+    other.task = 'another'
+    with pytest.raises(ImitationError, match=r'other settings \(task\)'):
+        dagger(other, CONFIG, tmp_path / 'run')
+    with pytest.raises(ImitationError, match=r'other settings \(trials\)'):
+        dagger(Pretender(), CONFIG, tmp_path / 'run', trial=lambda checkpoint: 1.0)
+
+
+@pytest.mark.parametrize('gate', ['beta', 'shadow'])
+def test_chunks_are_not_learned_from_labels_that_are_no_plan(gate):
+    """Between two labels it was the policy that moved: four of them in a row overshot."""
+    training = replace(CONFIG.training, chunk=4)
+    with pytest.raises(ImitationError, match='valid: chunk of 1'):
+        replace(CONFIG, gate=GateConfig(gate), training=training)
+    replace(CONFIG, gate=GateConfig('human'), training=training)
+
+
+def test_a_place_that_cannot_be_written_to_is_named():
+    with pytest.raises(ImitationError, match=r'kernel\.lock: .*valid: a folder to write in'):
+        with alone_in(Path('/sys/kernel')):
+            pass
 
 
 def test_a_folder_that_holds_something_else_is_refused(tmp_path):
