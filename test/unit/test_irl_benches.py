@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import json
 
 from imitation_ros.frames.contract import load_contract
 from imitation_ros.learning.irl.sim_tasks import SimTask
@@ -13,6 +14,7 @@ import pytest
 
 from bench import (
     finetune,
+    gail_search,
     irl_ordering,
     irl_push,
     irl_reach,
@@ -22,6 +24,7 @@ from bench import (
     watching,
 )
 from bench.peers.driven import Driven
+from bench.rows import RESULTS
 
 BENCHES = [
     finetune,
@@ -95,6 +98,17 @@ def test_disturbed_demonstrations_differ_in_their_actions_alone():
     assert np.array_equal(other.next_observation, shown.next_observation)
     assert 0.05 < (other.action - shown.action).std() < 0.3
     assert not np.isin(other.episode, shown.episode).any()
+
+
+@pytest.mark.parametrize(('task', 'figure'), [('reach', irl_reach), ('push', irl_push)])
+def test_the_peer_runs_with_the_best_settings_of_its_search(task, figure):
+    kept = json.loads((RESULTS / f'gail_search_{task}.json').read_text())['rows']
+    tried = gail_search.drawn(task)
+    assert sorted(map(int, kept)) == list(range(len(tried)))
+    best = max(kept, key=lambda index: np.mean([p['score'] for p in kept[index]['curve']]))
+    found = tried[int(best)]
+    peer = replace(figure.FIGURE.peer, steps=found.steps, watch_every=found.watch_every)
+    assert peer == found
 
 
 def test_the_peer_is_shown_our_demonstrations():
