@@ -225,12 +225,13 @@ def test_a_killed_training_leaves_the_last_reward_stale_and_the_run_goes_on(robo
     assert robot.send().values['stale'] == 'false'
 
 
-def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatch, capfd):
-    """It set the reward of a stream that was gone."""
-    closing, closed = threading.Event(), threading.Event()
+@pytest.fixture
+def closing(robot, monkeypatch):
+    """A round that was killed, of which the node is taking note; setting it lets it go on."""
+    begun, closed = threading.Event(), threading.Event()
 
     def slowly(rounds, reason):
-        closing.set()
+        begun.set()
         closed.wait(60.0)
 
     monkeypatch.setattr(RewardRounds, 'fail', slowly)
@@ -239,32 +240,24 @@ def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, monkeypatc
     robot.wait_for('episodes seen', '1')
     assert robot.ros.call('reward_trainer/train').success
     robot.node._training.process.kill()
-    robot.ros.spin_until(closing.is_set, what='the end of the round')
+    robot.ros.spin_until(begun.is_set, what='the end of the round')
+    return closed
+
+
+def test_a_round_that_ends_in_a_clean_up_does_not_end_the_node(robot, closing, capfd):
+    """It set the reward of a stream that was gone."""
     robot.node.trigger_deactivate()
     robot.node.trigger_cleanup()
-    closed.set()
+    closing.set()
     robot.ros.spin_until(lambda: 'none kept' in capfd.readouterr().err, what='the last word')
     assert robot.node.autostart()
     assert robot.send().reason == 'no reward was promoted yet'
 
 
-def test_no_round_begins_while_one_is_closed(robot, monkeypatch):
+def test_no_round_begins_while_one_is_closed(robot, closing):
     """Two processes worked on one run, of which one was refused."""
-    closing, closed = threading.Event(), threading.Event()
-
-    def slowly(rounds, reason):
-        closing.set()
-        closed.wait(60.0)
-
-    monkeypatch.setattr(RewardRounds, 'fail', slowly)
-    robot.start(updates=1_000_000)
-    robot.roll_out()
-    robot.wait_for('episodes seen', '1')
-    assert robot.ros.call('reward_trainer/train').success
-    robot.node._training.process.kill()
-    robot.ros.spin_until(closing.is_set, what='the end of the round')
     assert robot.ros.call('reward_trainer/train').message == 'a training is at work'
-    closed.set()
+    closing.set()
     robot.ros.spin_until(
         lambda: robot.ros.call('reward_trainer/train').success, what='the next round'
     )
