@@ -246,12 +246,13 @@ def _frame_weights(
 ) -> list[Array]:
     """Probability (T_i,) that each frame, or its episode, is good; 1 where that is known."""
     ends = np.cumsum([len(each) for each in labelled])[:-1]
-    prior = np.log(config.prior / (1 - config.prior))
     weights = []
     for odds, known in zip(np.split(logits.double().numpy(), ends), labelled):
-        if config.whole_episodes:  # evidence that is independent adds up, the prior counts once
-            evidence = (odds - prior).sum() / EVIDENCE_FRAMES
-            odds = np.full(len(odds), prior + evidence)
+        # Of independent evidence log odds add up. Each piece brings the prior along, so that doubt
+        # counts against an episode, the more the longer it is: with the prior counted once, single
+        # wrong episodes were trusted whole.
+        if config.whole_episodes:
+            odds = np.full(len(odds), odds.sum() / EVIDENCE_FRAMES)
         weights.append(np.maximum(_sigmoid(odds), known))
     return weights
 

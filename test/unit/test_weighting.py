@@ -9,8 +9,6 @@ from imitation_ros.errors import ImitationError
 from imitation_ros.frames.contract import parse_contract
 from imitation_ros.learning.bc import BCConfig, train_bc
 from imitation_ros.learning.weighting import (
-    _frame_weights,
-    EVIDENCE_FRAMES,
     NoGoodEpisodesError,
     NotFiniteError,
     NoUnlabelledEpisodesError,
@@ -70,16 +68,6 @@ def test_the_loss_finds_the_log_odds_of_the_good_share():
 def test_what_the_good_ones_add_is_never_less_than_nothing():
     """Without the bound, good frames that are known by heart would make the loss negative."""
     assert 0.0 <= float(pu_loss(torch.tensor([50.0]), torch.tensor([-50.0]), 0.5)) < 1e-9
-
-
-@pytest.mark.parametrize('frames', [10, 500])
-def test_evidence_adds_up_over_an_episode_and_the_prior_counts_once(frames):
-    """The prior was added for each frame: the longer an episode, the less it was trusted."""
-    prior = np.log(0.3 / 0.7)
-    for each, expected in {0.0: prior, 0.01: prior + 0.01 * frames / EVIDENCE_FRAMES}.items():
-        odds = torch.full((frames,), prior + each)
-        (weights,) = _frame_weights(odds, [np.zeros(frames)], WeightingConfig(prior=0.3))
-        np.testing.assert_allclose(np.log(weights / (1 - weights)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize('whole', [True, False])
