@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def drawn(task: str) -> list[GailSetting]:
-    """The settings of a task, the same at every call; the first has ours, where it has them."""
+    """The settings of a task, the same at every call; the first is like ours for `reach`."""
     rng = np.random.default_rng(0)
     steps = STEPS[task]
     usual = GailSetting(

@@ -197,12 +197,10 @@ class RecordedRounds:
                 f'{recordings}: demonstrations and recordings, which would count twice; valid: '
                 'no demonstrations (a round learns from all recordings), or another folder'
             )
-        self._shown: TrainingSet | None = None
-        if before.demonstrations:
-            self._shown = TrainingSet.from_folder(before.demonstrations, contract)
         identity = {'contract': contract.fingerprint, 'recorded': True}
-        if self._shown is not None:
-            identity['demonstrations'] = self._shown.hash
+        if before.demonstrations:  # read, but not kept: a node only watches the run
+            shown = TrainingSet.from_folder(before.demonstrations, contract)
+            identity['demonstrations'] = shown.hash
         self._rounds = Rounds(folder, {**config.settings(seed), **identity})
         self._digests: dict[int, str] = {}
 
@@ -388,12 +386,16 @@ class RecordedRounds:
         self, rounds: Sequence[Sequence[Episode]], notes: Sequence[Mapping[str, Any]]
     ) -> tuple[TrainingSet, TrainingSet]:
         """What policies are fitted to, and what they are compared on."""
-        fit, compared = list(self._shown or ()), []
+        fit, compared = self._demonstrations(), []
         for episodes, note in zip(rounds, notes):
             known = note.get('known', ())  # a round of before tells none
             fit += [episode for index, episode in enumerate(episodes) if index in known]
             compared.append([each for index, each in enumerate(episodes) if index not in known])
         return split_rounds(compared, self._contract, self._config.held_out_every, fit)
+
+    def _demonstrations(self) -> list[Episode]:
+        folder = self._before.demonstrations
+        return list(TrainingSet.from_folder(folder, self._contract)) if folder else []
 
     def _notes(self) -> list[dict[str, Any]]:
         folders = [self._rounds.round_folder(done.number) for done in self.done]
